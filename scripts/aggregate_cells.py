@@ -1,0 +1,52 @@
+"""Gather a campaign's cell files into its tables: measurements, iterations, summary, provenance.
+
+python scripts/aggregate_cells.py --campaign '{...}' --cells results/demo/cells --output results/demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from inferbench.aggregate import collect
+from inferbench.cell_file import CellFileError
+from inferbench.schema import SchemaError
+from inferbench.summarise import summarise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--campaign", required=True, type=json.loads, help="the resolved campaign, as JSON")
+    parser.add_argument("--cells", required=True, type=Path, help="folder of the cell files")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the tables")
+    parser.add_argument("--partial", action="store_true", help="cells without a file become rows `missing`")
+    options = parser.parse_args()
+    try:
+        measurements, iterations, provenance = collect(options.campaign, options.cells, options.partial)
+        summary = summarise(measurements, options.campaign["baseline"], options.campaign["replicates"])
+    except (CellFileError, SchemaError) as error:
+        sys.exit(str(error))
+    options.output.mkdir(parents=True, exist_ok=True)
+    _replace(options.output / "iterations.parquet", lambda path: pq.write_table(iterations, path))
+    _replace(
+        options.output / "provenance.json", lambda path: path.write_text(json.dumps(provenance, indent=1))
+    )
+    _replace(options.output / "summary.parquet", lambda path: summary.to_parquet(path, index=False))
+    _replace(options.output / "measurements.parquet", lambda path: measurements.to_parquet(path, index=False))
+    counts = ", ".join(f"{count} {status}" for status, count in measurements["status"].value_counts().items())
+    print(f"{len(measurements)} rows of {len(summary)} cells: {counts}")
+
+
+def _replace(path: Path, write) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    main()

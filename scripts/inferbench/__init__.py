@@ -1,0 +1,1 @@
+"""Measure language-model inference, one cell at a time. Nothing in here knows Snakemake."""

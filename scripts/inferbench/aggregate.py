@@ -1,0 +1,89 @@
+"""From the cell files of a campaign to its tables: every declared cell and replicate becomes a row."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from inferbench.cell_file import CellFileError, read_cell
+from inferbench.cells import Cell, expand, meaning_overrides
+from inferbench.derive import measurement
+from inferbench.fingerprint import cell_fingerprint
+from inferbench.schema import measurements as schema
+from inferbench.schema import validate
+
+
+def cell_path(cells_dir: Path, cell: Cell, replicate: int) -> Path:
+    return cells_dir / cell.name / f"replicate-{replicate}.parquet"
+
+
+def collect(
+    campaign: dict[str, Any], cells_dir: Path, partial: bool
+) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
+    """(measurements, iterations, provenance) of a campaign.
+
+    A declared cell without a file is a row `missing` when `partial`, else an error. Raises
+    CellFileError for a file that is broken, or that another configuration wrote.
+    """
+    jobs = [
+        (cell, replicate) for cell in expand(campaign) for replicate in range(1, campaign["replicates"] + 1)
+    ]
+    fingerprints = {cell: cell_fingerprint(meaning_overrides(campaign, cell)) for cell, _ in jobs}
+
+    def load(job: tuple[Cell, int]):
+        cell, replicate = job
+        path = cell_path(cells_dir, cell, replicate)
+        if partial and not path.exists():
+            return (
+                _declared(campaign, cell, replicate) | {"status": "missing", "reason": "no cell file"},
+                None,
+                None,
+            )
+        return _measured(campaign, cell, replicate, path, fingerprints[cell])
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        loaded = list(pool.map(load, jobs))
+    rows = [row for row, _, _ in loaded]
+    _mark_mixed_code(rows)
+    tables = [table for _, table, _ in loaded if table is not None]
+    about = {"campaign": campaign, "cells": [origin for _, _, origin in loaded if origin is not None]}
+    iterations = pa.concat_tables(tables) if tables else pa.table({})
+    return validate(pd.DataFrame(rows), schema), iterations, about
+
+
+def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str, Any]:
+    return {
+        "campaign": campaign["campaign"],
+        "cell": cell.name,
+        **asdict(cell),
+        "replicate": replicate,
+        "flags": "",
+        "valid": False,
+    }
+
+
+def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, fingerprint: str):
+    provenance, record, table = read_cell(path)
+    if provenance["fingerprint"] != fingerprint:
+        raise CellFileError(
+            f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
+            f" {fingerprint}): delete it and run snakemake again"
+        )
+    iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
+    row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
+    keep = {key: value for key, value in provenance.items() if key != "config"}
+    origin = keep | {key: record.get(key) for key in ("status", "device_name", "device_uuid", "driver")}
+    return row, table.replace_schema_metadata(None), origin
+
+
+def _mark_mixed_code(rows: list[dict[str, Any]]) -> None:
+    """Say of each measured row whether other code measured it than the newest one."""
+    measured = [row for row in rows if row.get("code")]
+    newest = max(measured, key=lambda row: row["started_at"], default={}).get("code")
+    for row in measured:
+        row["mixed_code"] = row["code"] != newest

@@ -1,0 +1,119 @@
+"""Panels of a metric against batch size, a line per precision: what throughput and latency share."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+from inferbench.figures import QUIET, UNITS, Style, heading, legend, only_words, precision_styles
+from inferbench.plotted import plotted
+from inferbench.presentation import STATUS_WORDS, axes_words, split_axes
+
+ROW_AXES = ["model", "execution", "workload"]
+#: More rows of panels than this are no longer a picture; the tables have them all.
+MAX_ROWS = 24
+
+
+def draw_against_batch(
+    measurements: pd.DataFrame, summary: pd.DataFrame, metrics: list[str], title: str
+) -> tuple[plt.Figure, pd.DataFrame]:
+    """A row of panels per model, execution, workload and metric, a column per attention backend."""
+    data = plotted(measurements, summary, metrics)
+    drawn = data[data["value"].notna()]
+    if drawn.empty:
+        return only_words(title, "No cell ended ok: there is nothing to draw."), data
+    common, varying = split_axes(drawn, ROW_AXES)
+    rows = list(drawn.groupby(ROW_AXES, sort=False))
+    shown = rows[: MAX_ROWS // len(metrics)]
+    columns = list(dict.fromkeys(drawn["attention"]))
+    panels = [(own, metric) for _, own in shown for metric in metrics]
+    figure, grid = plt.subplots(
+        len(panels),
+        len(columns),
+        figsize=(max(6.4, 0.6 + 3.1 * len(columns)), 0.5 + 2.5 * len(panels)),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    styles = precision_styles(drawn["precision"])
+    batches = sorted(drawn["batch_size"].unique())
+    octaves = 1 + math.log2(batches[-1] / batches[0])
+    for line, (own, metric) in zip(grid, panels, strict=True):
+        here = own[own["quantity"] == metric]
+        # The row's name runs on over the panels to the right, which leave that line of their titles free.
+        name = axes_words(own.iloc[0], varying) if metric == metrics[0] else ""
+        for axes, attention in zip(line, columns, strict=True):
+            _draw_panel(axes, here[here["attention"] == attention], styles, octaves)
+            axes.set_title(f"{name}\n{attention}" if varying else attention, loc="left")
+            name = ""
+        line[0].set_ylabel(UNITS[metric])
+        _scale(line[0], here)
+    _batch_ticks(grid, batches, octaves)
+    legend(figure, styles, drawn)
+    heading(figure, title, common, _left_out(summary, columns), _too_many(len(rows), len(shown)))
+    return figure, data
+
+
+def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict[str, Style], octaves: float) -> None:
+    if here.empty:
+        axes.text(0.5, 0.5, "no ok cell", transform=axes.transAxes, ha="center", va="center", color=QUIET)
+    for place, (precision, style) in enumerate(styles.items()):
+        own = here[here["precision"] == precision].sort_values("batch_size", kind="stable")
+        # Side by side, a little: marks of equal height must not hide each other.
+        x = own["batch_size"].astype(float) * 2 ** (octaves * 0.016 * (place - (len(styles) - 1) / 2))
+        centre = own["replicate"].isna()
+        axes.plot(x[centre], own["value"][centre], color=style.colour, lw=1.2, zorder=2)
+        for valid, face in ((True, style.colour), (False, "white")):
+            look = {"facecolor": face, "edgecolor": style.colour, "linewidth": 1}
+            marks = own["valid"] == valid
+            axes.scatter(
+                x[centre & marks], own["value"][centre & marks], s=30, marker=style.marker, zorder=3, **look
+            )
+            points = x[~centre & marks] * 2 ** (octaves * 0.03)
+            axes.scatter(points, own["value"][~centre & marks], s=6, zorder=3, **look | {"linewidth": 0.7})
+        spread = own[centre & own["low"].notna()]
+        axes.vlines(x[spread.index], spread["low"], spread["high"], color=style.colour, lw=1.6, zorder=2.5)
+
+
+def _scale(axes: plt.Axes, here: pd.DataFrame) -> None:
+    """From zero, as long as the smallest value can still be seen there."""
+    if here["value"].max() > 30 * here["value"].min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylabel(f"{axes.get_ylabel()}, log scale")
+    else:
+        axes.set_ylim(0, 1.08 * here[["value", "high"]].max().max())
+
+
+def _batch_ticks(grid: np.ndarray, batches: list[int], octaves: float) -> None:
+    for axes in grid.flat:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(batches))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        spare = 2 ** (octaves * 0.12)
+        axes.set_xlim(batches[0] / spare, batches[-1] * spare)
+    for axes in grid[-1]:
+        axes.set_xlabel("batch size (sequences)")
+
+
+def _left_out(summary: pd.DataFrame, columns: list[str]) -> str:
+    """Attention backends that have no panel, and what became of their cells."""
+    absent = summary[~summary["attention"].isin(columns)].groupby("attention", sort=False)["status"].unique()
+    words = [f"{name} ({', '.join(STATUS_WORDS[s] for s in statuses)})" for name, statuses in absent.items()]
+    return f"No ok cell, so no panel: {'; '.join(words)}" if words else ""
+
+
+def _too_many(rows: int, shown: int) -> str:
+    return (
+        f"The first {shown} of {rows} combinations of model, execution and workload are drawn."
+        if shown < rows
+        else ""
+    )

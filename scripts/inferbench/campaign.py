@@ -1,0 +1,88 @@
+"""A campaign's declaration: validated, completed with defaults, every name checked against its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import yaml
+
+from inferbench.cells import GROUPS, Cell, expand
+from inferbench.fingerprint import HYDRA_DIR, REPOSITORY
+
+SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+
+
+class CampaignError(ValueError):
+    """A campaign that cannot be expanded. The message says what is wrong, where, and what to do."""
+
+
+def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The campaign with its defaults, as plain data. Raises CampaignError."""
+    campaign = json.loads(json.dumps(config))
+    schema = yaml.safe_load(SCHEMA.read_text())
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(campaign)
+    for error in sorted(errors, key=lambda error: str(error.path)):
+        raise CampaignError(_sentence(error))
+    for key, rule in schema["properties"].items():
+        if "default" in rule:
+            campaign.setdefault(key, rule["default"])
+    _check_names(campaign)
+    cells = expand(campaign)
+    if not cells:
+        raise CampaignError(
+            f"campaign {campaign['campaign']}: exclude leaves no cell; remove an entry of it."
+        )
+    _check_baseline(campaign, cells)
+    return campaign
+
+
+def hydra_options(group: str) -> list[str]:
+    """Names that an axis can take: the files of its Hydra group, less the bases they share."""
+    names = sorted(path.stem for path in (HYDRA_DIR / group).glob("*.yaml"))
+    return [name for name in names if not name.startswith("base")]
+
+
+def model_file(name: str) -> dict[str, Any]:
+    """The Hydra file of a model as data: what planning needs of it is its `source` and `gpus`."""
+    return yaml.safe_load((HYDRA_DIR / "model" / f"{name}.yaml").read_text())
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    """A validation error as one sentence that names the key."""
+    where = ".".join(str(part) for part in error.absolute_path) or "campaign file"
+    if error.validator == "additionalProperties":
+        known = ", ".join(sorted(error.schema["properties"]))
+        unknown = ", ".join(sorted(set(error.instance) - set(error.schema["properties"])))
+        return f"{where}: unknown key {unknown}; the keys here are {known}."
+    if error.validator == "required":
+        absent = ", ".join(key for key in error.validator_value if key not in error.instance)
+        return f"{where}: {absent} is missing; see config/README.md."
+    if error.validator == "minItems":
+        return f"{where}: the list is empty; name at least one value."
+    wanted = error.schema.get("description", "explained in config/README.md")
+    return f"{where}: {json.dumps(error.instance)} does not fit ({error.message}); it is {wanted}."
+
+
+def _check_names(campaign: Mapping[str, Any]) -> None:
+    patterns = [campaign["axes"], *campaign["also"], *campaign["exclude"], campaign["baseline"]]
+    for group in GROUPS:
+        known = hydra_options(group)
+        for pattern in patterns:
+            values = pattern.get(group, [])
+            for value in values if isinstance(values, list) else [values]:
+                if value not in known:
+                    raise CampaignError(
+                        f"{group} {value} has no file {HYDRA_DIR.relative_to(REPOSITORY)}/{group}/{value}.yaml;"
+                        f" there are {', '.join(known)}."
+                    )
+
+
+def _check_baseline(campaign: Mapping[str, Any], cells: list[Cell]) -> None:
+    if not any(cell.matches(campaign["baseline"]) for cell in cells):
+        raise CampaignError(
+            f"baseline {json.dumps(campaign['baseline'])} matches no cell of campaign {campaign['campaign']};"
+            " name values of its axes."
+        )

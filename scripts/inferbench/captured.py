@@ -1,0 +1,202 @@
+"""The decode step over a static cache, so that it can be compiled, captured once, and replayed.
+
+Everything a step reads or writes (token, position, slot, mask, cache) stays in device tensors at
+fixed addresses; nothing of it needs the host.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel, StaticCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from inferbench.config import ExecutionConfig, ExecutionMode
+from inferbench.decoding import cache_bytes, greedy
+from inferbench.prompts import PromptBatch
+
+#: Attention over a static cache: the names under which transformers finds the functions below.
+STATIC_ATTENTION = {"sdpa": "inferbench_sdpa", "flash_attention_2": "inferbench_flash", "eager": "eager"}
+
+
+def sdpa_static(module, query, key, value, attention_mask, scaling=None, **kwargs):
+    """`scaled_dot_product_attention` over a static cache. Returns (B, Q, H, D).
+
+    query: (B, H, Q, D); key, value: (B, K, L, D), of which the first Q slots are filled in prefill;
+    mask: (B or 1, 1, Q, L), True = attend. In a step (Q = 1) the H / K heads that share a key head
+    become query positions of it, so that keys and values are read in place: transformers' own path
+    copies them H / K times each step when there is a mask.
+    """
+    batch, heads, length, width = query.shape
+    if length > 1:
+        mask = None if attention_mask is None else attention_mask[..., :length]
+        key, value = key[:, :, :length], value[:, :, :length]
+        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)
+    folded = query.reshape(batch, key.shape[1], heads // key.shape[1], width)
+    out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
+    return out.reshape(batch, 1, heads, width), None
+
+
+def flash_static(
+    module, query, key, value, attention_mask, scaling=None, lengths=None, padding=None, **kwargs
+):
+    """FlashAttention-2 over a static cache; what is filled and what is padding stands on the device.
+
+    query: (B, H, Q, D); key, value: (B, K, L, D); lengths (filled slots), padding: (B,) int32.
+    transformers' own path attends the empty slots too, or reads the mask back to the host.
+    """
+    from flash_attn import flash_attn_with_kvcache
+
+    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
+    out = flash_attn_with_kvcache(
+        query, key, value, cache_seqlens=lengths, cache_leftpad=padding, softmax_scale=scaling, causal=True
+    )
+    return out, None
+
+
+AttentionInterface.register(STATIC_ATTENTION["sdpa"], sdpa_static)
+AttentionMaskInterface.register(STATIC_ATTENTION["sdpa"], sdpa_mask)
+AttentionInterface.register(STATIC_ATTENTION["flash_attention_2"], flash_static)
+
+
+class CapturedDecoder:
+    """Prefill with eager kernels into a static cache; the step as one CUDA graph, compiled or not.
+
+    Until `capture` is called (and always on a CPU), the same step runs as ordinary calls.
+    """
+
+    def __init__(self, model: PreTrainedModel, batch_size: int, length: int, execution: ExecutionConfig):
+        """`length`: slots of the cache, prompt and new tokens together."""
+        self.model = model
+        self.implementation = model.config._attn_implementation
+        self.cache = StaticCache(config=model.config, max_cache_len=length)
+        device = model.device
+        self.slots = torch.arange(length, device=device)
+        self.slot = torch.zeros((), dtype=torch.long, device=device)
+        self.token = torch.zeros(batch_size, 1, dtype=torch.long, device=device)
+        self.position = torch.zeros(batch_size, 1, dtype=torch.long, device=device)
+        self.padding = torch.zeros(batch_size, dtype=torch.int32, device=device)
+        self.logits = torch.zeros(batch_size, model.config.vocab_size, dtype=model.dtype, device=device)
+        self.run_step = self._step
+        self.compiled = execution.mode is ExecutionMode.compiled
+        if self.compiled:
+            self.run_step = torch.compile(
+                self._step,
+                fullgraph=True,
+                dynamic=False,
+                backend=execution.compile_backend,
+                **({"options": dict(execution.compile_options)} if execution.compile_options else {}),
+            )
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    @torch.inference_mode()
+    def prefill(self, batch: PromptBatch) -> torch.Tensor:
+        for layer in self.cache.layers:
+            layer.cumulative_length.fill_(0)
+        if batch.attention_mask is None:
+            self.padding.zero_()
+        else:
+            self.padding.copy_((batch.attention_mask == 0).sum(-1))
+        self.slot.fill_(batch.input_ids.shape[1] - 1)
+        with self._static_attention():
+            self._forward(batch.input_ids, batch.positions, batch.attention_mask)
+        self.position.copy_(batch.positions[:, -1:])
+        self._advance()
+        return self.token
+
+    @torch.inference_mode()
+    def step(self, token: torch.Tensor) -> torch.Tensor:
+        if token is not self.token:
+            self.token.copy_(token)
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            with self._static_attention():
+                self.run_step()
+        return self.token
+
+    def _step(self) -> None:
+        """One token: forward pass, then every buffer moved on for the next."""
+        self._forward(self.token, self.position, self._mask())
+        self._advance()
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> None:
+        out = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            # for flash_static: `slot` is the one that the last of these tokens fills
+            lengths=(self.slot + 1).to(torch.int32).expand(len(self.padding)),
+            padding=self.padding,
+        )
+        self.logits.copy_(out.logits[:, -1])
+
+    def _advance(self) -> None:
+        self.token.copy_(greedy(self.logits))
+        self.position.add_(1)
+        self.slot.add_(1)
+
+    def _mask(self) -> torch.Tensor:
+        """(B, 1, 1, L): the filled slots that are not padding, in the form that the backend reads."""
+        open_slots = (self.slots <= self.slot) & (self.slots >= self.padding[:, None])
+        open_slots = open_slots[:, None, None, :]
+        if self.implementation == "eager":
+            shut = torch.finfo(self.model.dtype).min
+            return torch.zeros_like(open_slots, dtype=self.model.dtype).masked_fill(~open_slots, shut)
+        return open_slots
+
+    @contextmanager
+    def _static_attention(self):
+        """The model with this decoder's attention; others may use the same model with its own."""
+        config = self.model.config
+        config._attn_implementation = STATIC_ATTENTION[self.implementation]
+        try:
+            yield
+        finally:
+            config._attn_implementation = self.implementation
+
+    @torch.inference_mode()
+    def capture(self, batch: PromptBatch, warmup_steps: int = 3) -> float:
+        """Compile if asked to, then capture the step; return the seconds it took."""
+        started = time.perf_counter()
+        self.prefill(batch)
+        if self.model.device.type != "cuda":
+            self.step(self.token)
+            return time.perf_counter() - started
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), self._static_attention():
+            for _ in range(warmup_steps):
+                self.run_step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with self._static_attention(), torch.cuda.graph(graph):
+            self.run_step()
+        torch.cuda.synchronize()
+        self.graph = graph
+        return time.perf_counter() - started
+
+    @torch.inference_mode()
+    def dirty_cache(self) -> None:
+        """Fill the cache with large finite values: what a later run must not see."""
+        for layer in self.cache.layers:
+            layer.keys.fill_(100.0)
+            layer.values.fill_(100.0)
+
+    @torch.inference_mode()
+    def rewind(self, steps: int) -> None:
+        """Forget the last `steps` tokens, for decoding them again without a prefill."""
+        self.slot.sub_(steps)
+        self.position.sub_(steps)
+        for layer in self.cache.layers:
+            layer.cumulative_length.sub_(steps)
+
+    def cache_bytes(self) -> int:
+        return cache_bytes(self.cache)

@@ -1,0 +1,266 @@
+"""One cell in one process: load, check, time, profile, energy, in this order."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._dynamo.utils import counters
+
+from inferbench import checks, load, memory
+from inferbench.captured import CapturedDecoder
+from inferbench.ceilings import measure_ceilings
+from inferbench.config import BenchmarkConfig, ExecutionMode
+from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, decode_unread
+from inferbench.nvml import Gpu, validity_flags
+from inferbench.prepare import require_checkpoint
+from inferbench.profiling import StepProfile, profile_call
+from inferbench.prompts import PromptBatch, make_batch
+from inferbench.support import CAPTURED
+from inferbench.timing import half_difference, measure, warm_up
+
+#: Drift between the halves of the timed iterations above which a number is not ranked.
+UNSTABLE = 0.1
+#: Kernels of a profiled step that are worth a line in the record.
+TOP_KERNELS = 12
+
+
+def measure_cell(config: BenchmarkConfig, device: torch.device, stages, record: dict[str, Any]) -> None:
+    """Fill `record` with all that this process measures. Raises what the cell dies of."""
+    torch.set_num_threads(config.cpu_threads)
+    torch.set_float32_matmul_precision("highest")  # no TF32: fp32 means fp32
+    gpu = open_gpu(device)
+    record |= gpu.identity() if gpu else {"device_name": device_name(device)}
+
+    require_checkpoint(config.model)
+    shape = memory.load_shape(config)
+    record["shape"] = vars(shape)
+    record["predicted_bytes"] = memory.predict_bytes(config, shape, device)
+    memory.require_hope(record["predicted_bytes"], memory.device_bytes(device))
+
+    with stages("ceilings"):
+        record |= measure_ceilings(device)
+    with stages("load"):
+        model = load.load_model(config, device)
+        wait(device)
+    with stages("check"):
+        tokenizer = load.load_tokenizer(config.model)
+        batch = make_batch(
+            config.workload, config.batch_size, config.seed, tokenizer, shape.vocabulary, model.device
+        )
+        record |= describe(model, batch, config, shape)
+        decoder = make_decoder(model, config, batch)
+    if config.execution.mode in CAPTURED:
+        with stages("compile"):
+            decoder.capture(batch)
+        record["compiled_graphs"] = counters["stats"]["unique_graphs"]
+        record["compile_cache"] = compile_cache(config)
+    with stages("check"):
+        record |= check(model, decoder, batch, config, device)
+        if device.type == "cuda":
+            # The reference of a check is not the cell's memory.
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def run() -> Timeline:
+        return decode(decoder, batch, config.workload.new_tokens)
+
+    # Collecting garbage inside a timed step is noise of this harness, not of the cell.
+    gc.collect()
+    gc.freeze()
+    with stages("warmup"):
+        steady = warm_up(run, config.measure)
+    before = gpu.snapshot() if gpu else None
+    with stages("measure"):
+        timelines = measure(run, config.measure)
+    totals = [timeline.seconds[-1] - timeline.seconds[0] for timeline in timelines]
+    flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
+    if not steady and half_difference(totals) > UNSTABLE:
+        flags.append("unstable")
+    record["flags"] = flags
+    record["iterations"] = [iteration(timeline) for timeline in timelines]
+    record["new_tokens"] = timelines[-1].tokens.shape[1]
+    record |= sample(timelines[-1], tokenizer)
+    record["kv_cache_bytes"] = decoder.cache_bytes()
+    record |= memory.peaks(device)
+    if device.type == "cuda":
+        record["process_gpu_bytes"] = gpu.process_bytes() if gpu else None
+        with stages("profile"):
+            record |= profile_gpu(decoder, batch, config, device)
+    if gpu and config.measure.energy_seconds > 0:
+        with stages("energy"):
+            record |= measure_energy(decoder, batch, config, gpu)
+
+
+def open_gpu(device: torch.device) -> Gpu | None:
+    """The driver's view of `device`; None on a CPU and where there is no driver."""
+    return Gpu.open(f"GPU-{torch.cuda.get_device_properties(device).uuid}") if device.type == "cuda" else None
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's or the processor's model name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].split(":")[1].strip() if names else "CPU"
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.ModelShape) -> dict[str, Any]:
+    """What was really loaded. Raises CheckFailed where that is not what was asked for."""
+    element = model.dtype.itemsize
+    tokens = config.batch_size * (batch.input_ids.shape[1] + config.workload.new_tokens - 1)
+    return {
+        "parameters": load.parameter_count(model),
+        "weight_bytes": load.weight_bytes(model),
+        "decode_weight_bytes": load.decode_weight_bytes(model, config.batch_size),
+        "kv_bytes_per_token": memory.kv_bytes_per_token(shape, element),
+        "kv_cache_formula_bytes": tokens * memory.kv_bytes_per_token(shape, element),
+        "quantised_share": checks.check_quantisation(model, config),
+        "effective_dtype": checks.check_dtype(model, config),
+        "prompt_tokens": batch.input_ids.shape[1],
+        "prompt_tokens_mean": sum(batch.lengths) / len(batch.lengths),
+    }
+
+
+def make_decoder(model, config: BenchmarkConfig, batch: PromptBatch) -> Decoder | GenerateDecoder:
+    if config.execution.mode is ExecutionMode.generate:
+        return GenerateDecoder(model)
+    if config.execution.mode is ExecutionMode.loop:
+        return LoopDecoder(model)
+    slots = batch.input_ids.shape[1] + config.workload.new_tokens
+    return CapturedDecoder(model, config.batch_size, slots, config.execution)
+
+
+def compile_cache(config: BenchmarkConfig) -> str | None:
+    """Whether torch.compile found its kernels on disk; null where nothing was compiled."""
+    if config.execution.mode is not ExecutionMode.compiled:
+        return None
+    return (
+        "warm"
+        if counters["inductor"]["fxgraph_cache_hit"] and not counters["inductor"]["fxgraph_cache_miss"]
+        else "cold"
+    )
+
+
+def check(
+    model, decoder, batch: PromptBatch, config: BenchmarkConfig, device: torch.device
+) -> dict[str, Any]:
+    """Everything that must hold before timing. Raises CheckFailed."""
+    found: dict[str, Any] = {}
+    if isinstance(decoder, CapturedDecoder):
+        checks.check_compiled(config, counters["stats"]["unique_graphs"])
+        checks.check_replay(decoder, batch)
+    requested = config.attention.implementation
+    if isinstance(decoder, CapturedDecoder) or requested.startswith("flash"):
+        comparable = LoopDecoder(model) if isinstance(decoder, GenerateDecoder) else decoder
+        found["check_max_error"] = checks.check_logits(model, comparable, batch, config)
+    prefill, step = profile_attention(decoder, batch, device)
+    found["effective_attention"] = (
+        f"prefill {checks.check_attention(prefill, requested)}, decode {checks.check_attention(step, requested)}"
+    )
+    return found
+
+
+def profile_attention(decoder, batch: PromptBatch, device: torch.device) -> tuple[StepProfile, StepProfile]:
+    """Profiles of prefill and of a step, a captured one as ordinary calls, whose operators have names."""
+    if isinstance(decoder, GenerateDecoder):
+        decoder.generate(batch, 2)
+        return (profile_call(lambda: decoder.generate(batch, tokens), device) for tokens in (1, 2))
+    graph = getattr(decoder, "graph", None)
+    if graph is not None:
+        decoder.graph = None
+    token = decoder.prefill(batch)
+    decoder.step(token)
+    prefill = profile_call(lambda: decoder.prefill(batch), device)
+    step = profile_call(lambda: decoder.step(token), device)
+    if graph is not None:
+        decoder.graph = graph
+    return prefill, step
+
+
+def iteration(timeline: Timeline) -> dict[str, Any]:
+    """Time to first token and each later inter-token time, in milliseconds."""
+    marks = timeline.seconds
+    gaps = [1000 * (later - earlier) for earlier, later in zip(marks, marks[1:])]
+    return {"ttft_ms": gaps[0], "itl_ms": gaps[1:], "new_tokens": timeline.tokens.shape[1]}
+
+
+def sample(timeline: Timeline, tokenizer) -> dict[str, Any]:
+    """What the first sequence said: tokens, and text where there is a tokenizer."""
+    tokens = timeline.tokens[0].tolist()
+    return {"sample_tokens": tokens, "sample_text": tokenizer.decode(tokens) if tokenizer else None}
+
+
+def profile_gpu(decoder, batch: PromptBatch, config: BenchmarkConfig, device: torch.device) -> dict[str, Any]:
+    """Kernel times of one decode step, and the step time without reading tokens back."""
+    tokens = config.workload.new_tokens
+    if isinstance(decoder, GenerateDecoder):
+        # One step cannot be had alone: the difference of a longer and a shorter run is four steps.
+        longer, shorter = (profile_call(lambda: decoder.generate(batch, count), device) for count in (6, 2))
+        return kernel_record(longer, shorter, steps=4)
+    unread = [decode_unread(decoder, batch, tokens).seconds for _ in range(3)]
+    unread_s = sorted((end - first) / (tokens - 1) for _, first, end in unread)[1]
+    token = decoder.prefill(batch)
+    token = decoder.step(token)
+    step = profile_call(lambda: decoder.step(token), device)
+    return {"tpot_unread_ms": 1000 * unread_s, **kernel_record(step)}
+
+
+def kernel_record(profile: StepProfile, less: StepProfile | None = None, steps: int = 1) -> dict[str, Any]:
+    def per_step(value: float, subtracted: float) -> float:
+        return max(0.0, value - subtracted) / steps
+
+    return {
+        "step_busy_ms": per_step(profile.busy_ms, less.busy_ms if less else 0.0),
+        "step_class_ms": {
+            name: per_step(spent, less.class_ms[name] if less else 0.0)
+            for name, spent in profile.class_ms.items()
+        },
+        "kernels": profile.kernels[:TOP_KERNELS],
+    }
+
+
+def measure_energy(decoder, batch: PromptBatch, config: BenchmarkConfig, gpu: Gpu) -> dict[str, Any]:
+    """Joules per token of decoding alone (of all of `generate()`, which cannot be taken apart), and the
+    power of the idle GPU with the model loaded."""
+    tokens = config.workload.new_tokens
+    wait(batch.input_ids.device)
+    time.sleep(1.0)  # clocks settle
+    idle_j, idle_s = gpu.energy_j(), time.perf_counter()
+    if idle_j is None:
+        return {}
+    time.sleep(1.5)
+    idle_power = (gpu.energy_j() - idle_j) / (time.perf_counter() - idle_s)
+
+    decoded = 0
+    whole = isinstance(decoder, GenerateDecoder)
+    token = None if whole else decoder.prefill(batch)
+    wait(batch.input_ids.device)
+    start_j, start_s = gpu.energy_j(), time.perf_counter()
+    while time.perf_counter() - start_s < config.measure.energy_seconds:
+        if whole:
+            decoder.generate(batch, tokens)
+            decoded += tokens
+            continue
+        for _ in range(tokens - 1):
+            token = decoder.step(token)
+            token.tolist()
+        decoder.rewind(tokens - 1)
+        decoded += tokens - 1
+    wait(batch.input_ids.device)
+    spent_j, spent_s = gpu.energy_j() - start_j, time.perf_counter() - start_s
+    decoded *= config.batch_size
+    return {
+        "power_w": spent_j / spent_s,
+        "idle_power_w": idle_power,
+        "joules_per_token": spent_j / decoded,
+        "joules_per_token_above_idle": (spent_j - idle_power * spent_s) / decoded,
+    }

@@ -1,0 +1,87 @@
+"""Cells: the points of a campaign's grid, their names, and their meaning as Hydra overrides."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+#: The axes that are Hydra groups. The last axis, batch_size, is a number.
+GROUPS = ("model", "precision", "attention", "execution", "workload")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid."""
+
+    model: str
+    precision: str
+    attention: str
+    execution: str
+    workload: str
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        """The cell's folder: its axes, joined by two dashes, which no name of a Hydra file holds."""
+        return "--".join([*(getattr(self, group) for group in GROUPS), f"b{self.batch_size}"])
+
+    def matches(self, pattern: Mapping[str, Any]) -> bool:
+        """Whether every axis in `pattern` has this cell's value, or holds it in a list."""
+        axes = asdict(self)
+        return all(
+            axes[axis] in value if isinstance(value, (list, tuple)) else axes[axis] == value
+            for axis, value in pattern.items()
+        )
+
+
+def expand(campaign: Mapping[str, Any]) -> list[Cell]:
+    """The cells that a campaign declares, each once, in the order in which its axes list them.
+
+    The grid is the product of `axes`; each entry of `also` is a further product, in which the axes
+    that it leaves out are those of `axes`. What matches an entry of `exclude` is left out.
+    """
+    blocks = [campaign["axes"], *({**campaign["axes"], **block} for block in campaign["also"])]
+    cells = (
+        Cell(*values)
+        for block in blocks
+        for values in product(*(block[axis] for axis in (*GROUPS, "batch_size")))
+    )
+    return [
+        cell
+        for cell in dict.fromkeys(cells)
+        if not any(cell.matches(pattern) for pattern in campaign["exclude"])
+    ]
+
+
+def meaning_overrides(campaign: Mapping[str, Any], cell: Cell) -> list[str]:
+    """The Hydra overrides that say what is measured: the same for every replicate of the cell."""
+    settings = {key: campaign[key] for key in ("device", "cpu_threads", "seed", "timeout_s")}
+    measure = {f"measure.{key}": value for key, value in sorted(campaign["measure"].items())}
+    return [f"{key}={value}" for key, value in {**asdict(cell), **settings, **measure}.items()]
+
+
+def job_overrides(campaign: Mapping[str, Any], cell: Cell, replicate: int, fingerprint: str) -> list[str]:
+    """All overrides of one job but its output."""
+    return [
+        *meaning_overrides(campaign, cell),
+        f"models_dir={campaign['models_dir']}",
+        f"campaign={campaign['campaign']}",
+        f"cell={cell.name}",
+        f"replicate={replicate}",
+        f"fingerprint={fingerprint}",
+    ]
+
+
+def measuring_order(cells: list[Cell], replicates: int, seed: int) -> Iterator[tuple[Cell, int]]:
+    """(cell, replicate) in the order to measure: a block per replicate, shuffled inside by the seed.
+
+    A block holds every cell once, the baseline among them, so that slow drift (temperature, another
+    user) spreads over all cells and a campaign that is cut off is balanced up to its last block.
+    """
+    for replicate in range(1, replicates + 1):
+        block = sorted(cells, key=lambda cell: cell.name)
+        random.Random(f"{seed}-{replicate}").shuffle(block)
+        yield from ((cell, replicate) for cell in block)

@@ -1,0 +1,131 @@
+"""Right before fast: what must hold before a cell is timed. A cell that fails here has no number."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from inferbench.captured import CapturedDecoder
+from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation
+from inferbench.decoding import Decoder, LoopDecoder, teacher_forced_logits
+from inferbench.load import effective_dtype, quantised_share
+from inferbench.profiling import StepProfile
+from inferbench.prompts import PromptBatch
+
+#: Largest difference of logits allowed, as a share of their standard deviation. Kernels that compute
+#: the same thing differ by rounding alone; a wrong mask or a stale cache differs by about the whole.
+LOGIT_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.25}
+#: Steps of a check. Every token of them is forced, so that errors cannot hide behind a near tie.
+CHECK_STEPS = 6
+MINIMUM_QUANTISED_SHARE = 0.9
+
+
+class CheckFailed(RuntimeError):
+    """The cell does not compute what it claims to. The message has what was asked and what was found."""
+
+
+def check_quantisation(model: PreTrainedModel, config: BenchmarkConfig) -> float | None:
+    """Share of weights really quantised; None where none were asked for."""
+    if config.precision.quantisation is Quantisation.none:
+        return None
+    share = quantised_share(model)
+    if share < MINIMUM_QUANTISED_SHARE:
+        raise CheckFailed(
+            f"{config.precision.name} asked for, but only {share:.0%} of the weights inside the layers are quantised"
+        )
+    return share
+
+
+def check_dtype(model: PreTrainedModel, config: BenchmarkConfig) -> str:
+    """The dtype that the model computes in. Raises CheckFailed if another was asked for."""
+    found = effective_dtype(model)
+    if found.split(" ")[0] != config.precision.dtype.value:
+        raise CheckFailed(
+            f"dtype {config.precision.dtype.value} asked for, but the model computes in {found}"
+        )
+    return found
+
+
+def check_attention(profile: StepProfile, requested: str) -> str:
+    """The attention that ran in the profiled call. Raises CheckFailed if it is not the one asked for."""
+    found = "+".join(sorted(profile.attention)) or "none"
+    if not profile.attention or not all(name.split(":")[0] == requested for name in profile.attention):
+        raise CheckFailed(f"attention {requested} asked for, but {found} ran")
+    return found
+
+
+def check_compiled(config: BenchmarkConfig, graphs: int) -> None:
+    """A compiled cell has at least one graph that torch.compile made."""
+    if config.execution.mode is ExecutionMode.compiled and graphs < 1:
+        raise CheckFailed("execution compiled asked for, but torch.compile made no graph")
+
+
+def check_logits(
+    model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: BenchmarkConfig
+) -> float:
+    """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
+
+    At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as
+    any run leaves it for the next. Returns the largest difference as a share of the logits' standard
+    deviation; raises CheckFailed above LOGIT_TOLERANCE.
+    """
+    tolerance = LOGIT_TOLERANCE[config.precision.dtype.value]
+    worst = 0.0
+    prompt = batch.input_ids.shape[1]
+    for length in (prompt, max(1, prompt // 2)):
+        shorter = batch.last(length)
+        tokens = _greedy_tokens(model, shorter)
+        expected = _with_attention(
+            model, "sdpa", lambda: teacher_forced_logits(LoopDecoder(model), shorter, tokens)
+        )
+        found = teacher_forced_logits(decoder, shorter, tokens)
+        error = ((found - expected).abs().max() / expected.std()).item()
+        if not error <= tolerance:
+            raise CheckFailed(
+                f"logits differ from the plain loop's by {error:.2g} of their standard deviation at prompt length"
+                f" {length} (tolerance {tolerance})"
+            )
+        worst = max(worst, error)
+        if isinstance(decoder, CapturedDecoder):
+            decoder.dirty_cache()
+    return worst
+
+
+def check_replay(decoder: CapturedDecoder, batch: PromptBatch) -> None:
+    """Replays of the graph give the tokens that calling the same step one by one gives."""
+    if decoder.graph is None:
+        return
+    graph, decoder.graph = decoder.graph, None
+    expected = _tokens(decoder, batch)
+    decoder.graph = graph
+    found = _tokens(decoder, batch)
+    if not torch.equal(found, expected):
+        raise CheckFailed(
+            f"replays of the captured step give {found.tolist()}, its calls {expected.tolist()}"
+        )
+
+
+def _tokens(decoder: Decoder, batch: PromptBatch) -> torch.Tensor:
+    token = decoder.prefill(batch)
+    tokens = [token.cpu().clone()]
+    for _ in range(CHECK_STEPS):
+        tokens.append(decoder.step(token).cpu().clone())
+    return torch.cat(tokens, dim=1)
+
+
+def _greedy_tokens(model: PreTrainedModel, batch: PromptBatch) -> torch.Tensor:
+    decoder = LoopDecoder(model)
+    token = decoder.prefill(batch)
+    tokens = [token]
+    for _ in range(CHECK_STEPS - 1):
+        tokens.append(token := decoder.step(token))
+    return torch.cat(tokens, dim=1)
+
+
+def _with_attention(model: PreTrainedModel, implementation: str, call):
+    config = model.config
+    previous, config._attn_implementation = config._attn_implementation, implementation
+    try:
+        return call()
+    finally:
+        config._attn_implementation = previous

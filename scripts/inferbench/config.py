@@ -1,0 +1,203 @@
+"""What a cell means: the structured configs that Hydra fills from `config/hydra/`.
+
+One dataclass per concern; Hydra checks types and rejects unknown keys. Values that types cannot
+express are checked in `BenchmarkConfig.__post_init__`, so that bad input is one sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HYDRA_DIR = REPOSITORY / "config" / "hydra"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run. The message says what is wrong, where, and what to do."""
+
+
+class Source(Enum):
+    bundled = "bundled"
+    checkpoint = "checkpoint"
+    synthetic = "synthetic"
+
+
+class Dtype(Enum):
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Quantisation(Enum):
+    none = "none"
+    int8 = "int8"
+    nf4 = "nf4"
+    fp4 = "fp4"
+
+
+class ExecutionMode(Enum):
+    generate = "generate"
+    loop = "loop"
+    cuda_graph = "cuda_graph"
+    compiled = "compiled"
+
+
+class Lengths(Enum):
+    equal = "equal"
+    unequal = "unequal"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass
+class ModelConfig:
+    """Where weights come from. `path` is a folder with a checkpoint, made or fetched beforehand."""
+
+    name: str = MISSING
+    source: Source = MISSING
+    path: str = MISSING
+    hub_id: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    #: keyword arguments of the transformers config, `model_type` among them (source: synthetic)
+    architecture: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    gpus: int = 1
+
+
+@dataclass
+class PrecisionConfig:
+    """Dtype of the computation, and how bitsandbytes quantises the linear weights."""
+
+    name: str = MISSING
+    dtype: Dtype = MISSING
+    quantisation: Quantisation = Quantisation.none
+    double_quantisation: bool = False
+    #: LLM.int8: activations above this magnitude are computed in 16 bit; 0 turns that path off
+    outlier_threshold: float = 6.0
+
+
+@dataclass
+class AttentionConfig:
+    """`implementation` is the name that transformers gives the backend."""
+
+    name: str = MISSING
+    implementation: str = MISSING
+
+
+@dataclass
+class ExecutionConfig:
+    """How the decode step runs. The compiler options concern `compiled` alone."""
+
+    name: str = MISSING
+    mode: ExecutionMode = MISSING
+    compile_backend: str = "inductor"
+    compile_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class WorkloadConfig:
+    """Prompts and lengths, in tokens per sequence."""
+
+    name: str = MISSING
+    prompt_tokens: int = MISSING
+    new_tokens: int = MISSING
+    lengths: Lengths = Lengths.equal
+    prompts: str = MISSING
+
+
+@dataclass
+class MeasureConfig:
+    """When to start and when to stop timing."""
+
+    warmup_min_iterations: int = 2
+    warmup_max_iterations: int = 10
+    #: warm-up ends when the medians of its halves differ by less than this share
+    steady_tolerance: float = 0.02
+    min_iterations: int = 3
+    max_iterations: int = 30
+    min_seconds: float = 1.0
+    max_seconds: float = 60.0
+    #: stop early once the 95% interval of the iterations' mean is this share of it
+    target_relative_interval: float = 0.02
+    #: repeated decoding for the energy counter, in seconds; GPU only
+    energy_seconds: float = 5.0
+
+
+@dataclass
+class BenchmarkConfig:
+    """One cell, one replicate."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    batch_size: int = 1
+    device: Device = Device.auto
+    #: threads of the computation on a CPU
+    cpu_threads: int = 2
+    seed: int = 0
+    timeout_s: float = 1800.0
+    models_dir: str = "models"
+    cache_dir: str = MISSING
+    # Who asked, and where the rows go.
+    campaign: str = "by-hand"
+    cell: str = "by-hand"
+    replicate: int = 1
+    #: what the workflow expects the cell to mean; empty: whatever the files say now
+    fingerprint: str = ""
+    output: str = MISSING
+
+    def __post_init__(self) -> None:
+        for name, least in {"batch_size": 1, "cpu_threads": 1, "replicate": 1, "timeout_s": 1}.items():
+            _at_least(name, getattr(self, name), least)
+        _at_least("workload.prompt_tokens", self.workload.prompt_tokens, 1)
+        _at_least("workload.new_tokens", self.workload.new_tokens, 2)
+        _at_least("model.gpus", self.model.gpus, 1)
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    # Unset values are reported by Hydra itself, with the key's name.
+    if isinstance(value, (int, float)) and value < least:
+        raise ConfigError(f"{name} is {value}: give a number of at least {least}.")
+
+
+@dataclass
+class PrepareConfig:
+    """One model to make or fetch."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    models_dir: str = "models"
+
+
+def register() -> None:
+    """Make the dataclasses known to Hydra under the names that the YAML files extend."""
+    ConfigStore.instance().store(name="benchmark_schema", node=BenchmarkConfig)
+    ConfigStore.instance().store(name="prepare_schema", node=PrepareConfig)
+
+
+def resolve(config: DictConfig) -> Any:
+    """The typed config with every value set. Raises ConfigError with the key that is missing or wrong."""
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "the configuration"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def in_repository(path: str) -> Path:
+    """A path of the configuration: relative ones are the repository's, wherever the command was typed."""
+    return REPOSITORY / path

@@ -1,0 +1,191 @@
+"""Greedy decoding, one class per execution mode, all with the same two verbs: prefill and step.
+
+Shapes: B sequences, P prompt tokens (padded on the left), V vocabulary. A token tensor is (B, 1).
+Every mode decodes exactly the number of tokens it is asked for: an end-of-sequence token is a token.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+from inferbench.prompts import PromptBatch
+
+
+@dataclass
+class Timeline:
+    """What one run of a decoder gave, and when.
+
+    tokens: (B, N) on the host, or None when they were left on the device. seconds: N + 1 host times,
+    the start and then each moment at which a token of all sequences was on the host; when tokens were
+    left on the device, 3 times: start, first token, and the end of all work.
+    """
+
+    tokens: torch.Tensor | None
+    seconds: list[float]
+
+
+class Decoder(Protocol):
+    """A model, a batch and a way to run the step."""
+
+    #: read and replaced by each step: (B, V), the logits of the last position
+    logits: torch.Tensor
+
+    def prefill(self, batch: PromptBatch) -> torch.Tensor:
+        """Start anew from the prompts; return the first token, (B, 1)."""
+
+    def step(self, token: torch.Tensor) -> torch.Tensor:
+        """Append `token` (B, 1) to the sequences; return the next one."""
+
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values held now."""
+
+
+def greedy(logits: torch.Tensor) -> torch.Tensor:
+    """(B, V) -> (B, 1), the likeliest token."""
+    return logits.argmax(dim=-1, keepdim=True)
+
+
+class LoopDecoder:
+    """The plain loop: a cache that grows, eager kernels, one forward pass per token."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+
+    @torch.inference_mode()
+    def prefill(self, batch: PromptBatch) -> torch.Tensor:
+        self.cache = DynamicCache(config=self.model.config)
+        self.mask = batch.attention_mask
+        self.position = batch.positions[:, -1:]
+        return self._forward(batch.input_ids, batch.positions)
+
+    @torch.inference_mode()
+    def step(self, token: torch.Tensor) -> torch.Tensor:
+        self.position = self.position + 1
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
+        return self._forward(token, self.position)
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        out = self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.logits = out.logits[:, -1]
+        return greedy(self.logits)
+
+    def rewind(self, steps: int) -> None:
+        """Forget the last `steps` tokens, for decoding them again without a prefill."""
+        self.cache.crop(-steps)
+        self.position = self.position - steps
+        if self.mask is not None:
+            self.mask = self.mask[:, :-steps]
+
+    def cache_bytes(self) -> int:
+        return cache_bytes(self.cache)
+
+
+class GenerateDecoder:
+    """transformers' `generate()`, with a streamer that notes when each token is on the host."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        # An end-of-sequence token is a token here: it neither stops a sequence nor is it suppressed.
+        model.generation_config.eos_token_id = None
+
+    @torch.inference_mode()
+    def generate(self, batch: PromptBatch, new_tokens: int) -> Timeline:
+        clock = _TokenClock()
+        started = time.perf_counter()
+        out = self.model.generate(
+            batch.input_ids,
+            attention_mask=torch.ones_like(batch.input_ids)
+            if batch.attention_mask is None
+            else batch.attention_mask,
+            do_sample=False,
+            max_new_tokens=new_tokens,
+            pad_token_id=0,
+            streamer=clock,
+            return_dict_in_generate=True,
+        )
+        self.cache = out.past_key_values
+        return Timeline(out.sequences[:, -new_tokens:].cpu(), [started, *clock.seconds])
+
+    def cache_bytes(self) -> int:
+        return cache_bytes(self.cache)
+
+
+class _TokenClock(BaseStreamer):
+    """`generate()` hands its streamer the prompt first, then (B,) tokens that are on the host."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+        self.prompt_seen = False
+
+    def put(self, value: torch.Tensor) -> None:
+        if self.prompt_seen:
+            self.seconds.append(time.perf_counter())
+        self.prompt_seen = True
+
+    def end(self) -> None:
+        pass
+
+
+def decode(decoder: Decoder, batch: PromptBatch, new_tokens: int) -> Timeline:
+    """Prefill, then one step per token, each read back before the next starts: what a user streams."""
+    if isinstance(decoder, GenerateDecoder):
+        return decoder.generate(batch, new_tokens)
+    seconds = [time.perf_counter()]
+    token = decoder.prefill(batch)
+    read = [token.tolist()]
+    seconds.append(time.perf_counter())
+    for _ in range(new_tokens - 1):
+        token = decoder.step(token)
+        # Reading waits for the step: the time that follows is the time at which a user has the token.
+        read.append(token.tolist())
+        seconds.append(time.perf_counter())
+    return Timeline(torch.tensor(read).squeeze(-1).T, seconds)
+
+
+def decode_unread(decoder: Decoder, batch: PromptBatch, new_tokens: int) -> Timeline:
+    """The same steps with the tokens left on the device, and one wait at the end."""
+    seconds = [time.perf_counter()]
+    token = decoder.prefill(batch)
+    token.tolist()
+    seconds.append(time.perf_counter())
+    for _ in range(new_tokens - 1):
+        token = decoder.step(token)
+    token.tolist()
+    seconds.append(time.perf_counter())
+    return Timeline(None, seconds)
+
+
+def teacher_forced_logits(decoder: Decoder, batch: PromptBatch, tokens: torch.Tensor) -> torch.Tensor:
+    """(N + 1, B, V) float32 on the host: logits after the prompt and after each of the given tokens,
+    (B, N), whatever the decoder itself would have chosen."""
+    decoder.prefill(batch)
+    logits = [_on_host(decoder.logits)]
+    for column in tokens.to(batch.input_ids.device).unbind(dim=1):
+        decoder.step(column[:, None])
+        logits.append(_on_host(decoder.logits))
+    return torch.stack(logits)
+
+
+def _on_host(logits: torch.Tensor) -> torch.Tensor:
+    # A copy even where nothing changes: a captured step overwrites its logits.
+    return logits.to("cpu", torch.float32, copy=True)
+
+
+def cache_bytes(cache) -> int:
+    """Bytes of the keys and values of every layer of a transformers cache."""
+    held = (tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None)
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -1,0 +1,135 @@
+"""The GPU driver's own counters, read before and after a measurement and never during it.
+
+This is the boundary to the driver: without one `Gpu.open` gives None, and everything that needs the
+driver is null.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import pynvml
+
+#: Driver counters of nanoseconds during which clocks were held down, and what each means here.
+THROTTLE_COUNTERS = {
+    "thermal": (
+        "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
+        "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
+    ),
+    "power_brake": ("NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",),
+    "power_cap": ("NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP",),
+}
+#: The older interface to the same times, for drivers that do not answer the newer one.
+VIOLATIONS = {
+    "thermal": (pynvml.NVML_PERF_POLICY_THERMAL,),
+    "power_brake": (pynvml.NVML_PERF_POLICY_BOARD_LIMIT,),
+    "power_cap": (pynvml.NVML_PERF_POLICY_POWER,),
+}
+
+
+@dataclass
+class Snapshot:
+    """State of the GPU at one moment. Times in seconds since the driver was loaded."""
+
+    throttle_s: dict[str, float] = field(default_factory=dict)
+    foreign_processes: int = 0
+    temperature_c: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    power_limit_w: float | None = None
+
+
+class Gpu:
+    """One GPU through NVML."""
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    @classmethod
+    def open(cls, uuid: str) -> Gpu | None:
+        """The GPU with this UUID ("GPU-..."); None where there is no driver."""
+        try:
+            pynvml.nvmlInit()
+            return cls(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        except pynvml.NVMLError:
+            return None
+
+    def identity(self) -> dict[str, str]:
+        """Name, UUID and driver version."""
+        return {
+            "device_name": pynvml.nvmlDeviceGetName(self.handle),
+            "device_uuid": pynvml.nvmlDeviceGetUUID(self.handle),
+            "driver": pynvml.nvmlSystemGetDriverVersion(),
+        }
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            throttle_s={kind: self._throttle_seconds(kind) for kind in THROTTLE_COUNTERS},
+            foreign_processes=self.foreign_processes(),
+            temperature_c=_ask(pynvml.nvmlDeviceGetTemperature, self.handle, pynvml.NVML_TEMPERATURE_GPU),
+            sm_clock_mhz=_ask(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_SM),
+            memory_clock_mhz=_ask(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_MEM),
+            power_limit_w=_ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, self.handle, scale=1e-3),
+        )
+
+    def foreign_processes(self) -> int:
+        """Compute processes on this GPU other than this one.
+
+        In a container the driver may report the host's process ids, among which this one's is not
+        found; this process then counts as one of them.
+        """
+        pids = [process.pid for process in self._processes()]
+        return len(pids) - 1 if pids else 0
+
+    def process_bytes(self) -> int | None:
+        """GPU memory of this process; None where the driver does not say."""
+        processes = self._processes()
+        own = [p for p in processes if p.pid == os.getpid()] or (processes if len(processes) == 1 else [])
+        return own[0].usedGpuMemory if own else None
+
+    def energy_j(self) -> float | None:
+        """Joules since the driver was loaded."""
+        return _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle, scale=1e-3)
+
+    def _processes(self) -> list:
+        return _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self.handle) or []
+
+    def _throttle_seconds(self, kind: str) -> float:
+        fields = [getattr(pynvml, name) for name in THROTTLE_COUNTERS[kind] if hasattr(pynvml, name)]
+        values = _ask(pynvml.nvmlDeviceGetFieldValues, self.handle, fields) or []
+        answered = [value for value in values if value.nvmlReturn == pynvml.NVML_SUCCESS]
+        if answered:
+            return sum(value.value.ullVal for value in answered) / 1e9
+        times = [
+            _ask(pynvml.nvmlDeviceGetViolationStatus, self.handle, policy) for policy in VIOLATIONS[kind]
+        ]
+        return sum(time.violationTime for time in times if time is not None) / 1e9
+
+
+def _ask(function, *arguments, scale: float | None = None):
+    """The driver's answer, None where this GPU has none."""
+    try:
+        answer = function(*arguments)
+    except pynvml.NVMLError:
+        return None
+    return answer if scale is None else answer * scale
+
+
+def validity_flags(before: Snapshot, after: Snapshot, seconds: float) -> list[str]:
+    """Flags and notes for a measurement of `seconds` between two snapshots.
+
+    Any thermal slowdown or power brake makes a number invalid; a power cap is normal under load and
+    is noted when it held for over 1% of the time.
+    """
+    held = {
+        kind: after.throttle_s.get(kind, 0) - before.throttle_s.get(kind, 0) for kind in THROTTLE_COUNTERS
+    }
+    flags = []
+    if held["thermal"] > 0 or held["power_brake"] > 0:
+        flags.append("throttled")
+    if before.foreign_processes or after.foreign_processes:
+        flags.append("contended")
+    if held["power_cap"] > 0.01 * seconds:
+        flags.append("power_capped")
+    return flags

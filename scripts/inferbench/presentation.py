@@ -1,0 +1,94 @@
+"""What figures and report share: orders, words, rounding, the setting at which precisions compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+#: Widest first. A precision that is not named here comes after these, by name.
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-threshold0", "nf4", "nf4-double", "fp4")
+STATUS_WORDS = {
+    "oom": "out of memory",
+    "unsupported": "unsupported",
+    "timeout": "timed out",
+    "failed": "failed",
+    "skipped": "skipped",
+    "missing": "missing",
+}
+#: What is held fixed while precisions are compared.
+SETTING = ["attention", "execution", "workload", "batch_size"]
+
+
+def precision_order(names: Iterable[str]) -> list[str]:
+    """The distinct names in the order in which every figure and table lists them."""
+    known = {name: place for place, name in enumerate(PRECISIONS)}
+    return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
+
+
+def significant(value: float, digits: int = 6) -> float:
+    """`value` to that many significant digits: what differs in the last bit comes out the same."""
+    return float(f"{value:.{digits}g}")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for readers: significant digits, thousands apart, never an exponent. '-' when null."""
+    if pd.isna(value):
+        return "-"
+    value = significant(float(value), digits)
+    decimals = 0 if value == 0 else max(0, digits - 1 - int(f"{value:e}".split("e")[1]))
+    return f"{value:,.{min(decimals, 6)}f}"
+
+
+def byte_unit(largest: float) -> tuple[str, float]:
+    """Name and bytes of the decimal unit that suits sizes up to `largest` bytes."""
+    return ("GB", 1e9) if pd.notna(largest) and largest >= 1e9 else ("MB", 1e6)
+
+
+def model_label(model: str, source: str | None) -> str:
+    """The model's name, marked when its weights are random."""
+    return f"{model} (synthetic)" if pd.notna(source) and source == "synthetic" else model
+
+
+def split_axes(table: pd.DataFrame, axes: list[str]) -> tuple[str, list[str]]:
+    """The axes that have one value in `table`, in words, and the names of those that have several."""
+    varying = [axis for axis in axes if table[axis].nunique() > 1]
+    return axes_words(table.iloc[0], [axis for axis in axes if axis not in varying]), varying
+
+
+def axes_words(row: pd.Series, axes: list[str]) -> str:
+    """'tiny (synthetic), execution loop': the axes of a table's row, its model marked if synthetic."""
+    words = {axis: f"{axis.replace('_', ' ')} {row[axis]}" for axis in axes}
+    if "model" in words:
+        words["model"] = model_label(row["model"], row["model_source"])
+    return ", ".join(words.values())
+
+
+def shown_setting(summary: pd.DataFrame, model: str) -> tuple[dict[str, object], str]:
+    """The setting at which the precisions of `model` are compared, and why that one, in words.
+
+    It is the setting of the model's baseline cell (of its smallest batch), else of the campaign's
+    baseline; where the model has no ok cell there, the setting at which most of its precisions are ok.
+    """
+    own = summary[summary["model"] == model]
+    baseline = summary[summary["is_baseline"]].sort_values("batch_size", kind="stable")
+    baseline = pd.concat([baseline[baseline["model"] == model], baseline])
+    if len(baseline):
+        setting = baseline.iloc[0][SETTING].to_dict()
+        if (at_setting(own, setting)["status"] == "ok").any():
+            return setting, "the baseline's setting"
+    counts = own.assign(ok=own["status"] == "ok").groupby(SETTING, sort=False)["ok"].sum()
+    setting = dict(zip(SETTING, counts.idxmax(), strict=True))
+    return setting, "the baseline has no ok cell here: the setting at which most precisions are ok"
+
+
+def at_setting(table: pd.DataFrame, setting: dict[str, object]) -> pd.DataFrame:
+    """The rows of `table` at that setting."""
+    for axis, value in setting.items():
+        table = table[table[axis] == value]
+    return table
+
+
+def setting_words(setting: dict[str, object]) -> str:
+    """'attention sdpa, execution loop, workload short, batch size 1'."""
+    return ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in setting.items())

@@ -1,0 +1,56 @@
+"""Where a number comes from: versions, commit, host, scheduler, time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from inferbench.fingerprint import REPOSITORY, code_hash
+
+#: Packages that decide what runs on the device.
+PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate", "flash-attn", "triton", "numpy")
+
+
+def describe_run(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Everything about this run that is known before it starts."""
+    return {
+        "campaign": config["campaign"],
+        "cell": config["cell"],
+        "replicate": config["replicate"],
+        "config": config,
+        "fingerprint": fingerprint,
+        "code": code_hash(),
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "host": platform.node(),
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of this checkout, "-dirty" appended when tracked files differ; None without git."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def now() -> str:
+    """UTC time, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

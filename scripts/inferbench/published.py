@@ -1,0 +1,63 @@
+"""A published campaign: its tables, its plotted data, and the checksums of them and of its pictures.
+
+`results/published/<name>/` holds DATA_FILES, `figures/<figure>.csv` and SHA256SUMS, which lists these
+and the pictures, `<sha256>  <path>` a line. Pictures themselves are not stored: they are drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+DATA_FILES = ("measurements.parquet", "summary.parquet", "iterations.parquet", "provenance.json")
+SUMS = "SHA256SUMS"
+#: Plotted numbers have 6 significant digits; on another CPU the sixth may round the other way.
+TOLERANCE = 1e-5
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_sums(folder: Path, files: Iterable[tuple[str, Path]]) -> None:
+    """Write SHA256SUMS into `folder` for (path to list, file to hash)."""
+    lines = [f"{sha256(path)}  {name}\n" for name, path in files]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Listed path -> SHA-256. Raises ValueError with the line that is not of that form."""
+    sums = {}
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name:
+            raise ValueError(f"{folder / SUMS}: {line!r} is not '<sha256>  <path>'")
+        sums[name] = digest
+    return sums
+
+
+def first_difference(published: Path, redrawn: Path) -> str | None:
+    """Where two CSV files of plotted data first disagree, in words; None when they agree."""
+    # As text: an empty value, a NaN and a 0 must not pass for each other.
+    old, new = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (published, redrawn))
+    if list(old) != list(new):
+        return f"columns: published {', '.join(old)}; redrawn {', '.join(new)}"
+    for row, (before, after) in enumerate(zip(old.to_numpy(), new.to_numpy(), strict=False), start=1):
+        for column, was, now in zip(old, before, after, strict=True):
+            if was != now and not _close(was, now):
+                return f"row {row} ({before[0]}), column {column}: published {was!r}, redrawn {now!r}"
+    if len(old) != len(new):
+        return f"published {len(old)} rows, redrawn {len(new)}"
+    return None
+
+
+def _close(was: str, now: str) -> bool:
+    try:
+        return math.isclose(float(was), float(now), rel_tol=TOLERANCE)
+    except ValueError:
+        return False

@@ -1,0 +1,262 @@
+"""The report of a campaign: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from inferbench import schema
+from inferbench.answer import answers, overview
+from inferbench.figure_list import FIGURES
+from inferbench.presentation import (
+    STATUS_WORDS,
+    at_setting,
+    byte_unit,
+    model_label,
+    number,
+    precision_order,
+    setting_words,
+    shown_setting,
+    split_axes,
+)
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
+#: Rows of a table that the page itself holds; above it the Parquet file has the rest.
+MAX_ROWS = 500
+AXES = list(schema.AXES)
+#: Metrics of the summary table: title with unit, and what the column is divided by.
+METRICS = {
+    "decode_tokens_per_s": "decode tokens/s",
+    "ttft_ms": "TTFT, ms",
+    "tpot_ms": "TPOT, ms",
+    "itl_p99_ms": "ITL p99, ms",
+    "joules_per_token": "J/token",
+    "decode_mbu": "decode MBU",
+}
+SIZES = {
+    "weight_bytes": "weights",
+    "kv_cache_bytes": "KV cache",
+    "peak_allocated_bytes": "peak allocated",
+    "process_gpu_bytes": "GPU memory of the process",
+    "peak_rss_bytes": "peak RSS",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to print: `numeric` names the columns to align right."""
+
+    columns: list[str]
+    numeric: set[str]
+    rows: list[list[str]]
+    left_out: int = 0
+
+
+def write_report(
+    measurements: pd.DataFrame, summary: pd.DataFrame, provenance: dict[str, Any], figures: Path, output: Path
+) -> None:
+    """Write the page to `output`. Figures that are not in the folder `figures` are named as absent."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(TEMPLATE.name).render(
+        page_data(measurements, summary, provenance, figures)
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+
+
+def page_data(
+    measurements: pd.DataFrame, summary: pd.DataFrame, provenance: dict[str, Any], figures: Path
+) -> dict[str, Any]:
+    """Everything that the page shows, by the names that its template uses."""
+    campaign = provenance.get("campaign") or {}
+    common, _ = split_axes(summary, AXES)
+    return {
+        "name": campaign.get("campaign") or summary["campaign"].iloc[0],
+        "asked": _asked(campaign, summary),
+        "overview": overview(summary),
+        "answers": answers(summary),
+        "figures": [(figure, _inline(figures / f"{figure.name}.svg", figure.name)) for figure in FIGURES],
+        "common": common,
+        "summary": summary_table(summary),
+        "not_ok": _not_ok(measurements),
+        "flagged": _flagged(measurements),
+        "samples": _samples(measurements, summary),
+        "provenance": _provenance(measurements, provenance),
+        "environment": _json(provenance.get("environment")),
+        "config": _json(campaign),
+        "commit": _distinct(measurements["git_commit"]),
+        "example": _example(summary),
+        "glossary": _glossary(),
+    }
+
+
+def summary_table(summary: pd.DataFrame) -> Table:
+    """A row per cell. Axes with one value and columns without any are left out."""
+    _, varying = split_axes(summary, AXES)
+    labels = {axis: axis.replace("_", " ") for axis in varying or ["precision"]}
+    texts: dict[str, Iterable[str]] = {label: summary[axis].astype(str) for axis, label in labels.items()}
+    texts["status"] = summary["status"].map(lambda status: STATUS_WORDS.get(status, status))
+    texts |= {title: _with_interval(summary, metric) for metric, title in METRICS.items()}
+    for size, title in SIZES.items():
+        unit, per_unit = byte_unit(summary[size].max())
+        texts[f"{title}, {unit}"] = (summary[size].astype(float) / per_unit).map(number)
+    texts["× baseline"] = _with_interval(summary, "ratio")
+    texts["p, adjusted"] = summary["p_adjusted"].astype(float).map(lambda p: number(p, 2))
+    texts["against baseline"] = summary["finding"]
+    texts["flags"] = summary["flags"].fillna("")
+    table = pd.DataFrame({title: list(values) for title, values in texts.items()})
+    table = table.loc[:, ~table.isin(["-", ""]).all()]
+    words = {*labels.values(), "status", "against baseline", "flags"} - {"batch size"}
+    rows = table.head(MAX_ROWS).to_numpy().tolist()
+    return Table(list(table), set(table) - words, rows, max(0, len(table) - MAX_ROWS))
+
+
+def _with_interval(summary: pd.DataFrame, metric: str) -> list[str]:
+    columns = (summary[name].astype(float) for name in (metric, f"{metric}_low", f"{metric}_high"))
+    return [
+        number(centre) + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
+        for centre, low, high in zip(*columns, strict=True)
+    ]
+
+
+def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """Axis by axis, what the campaign declares; without its config, what its cells show."""
+    axes = campaign.get("axes") or {axis: list(dict.fromkeys(summary[axis])) for axis in AXES}
+    asked = [(axis.replace("_", " "), ", ".join(map(str, values))) for axis, values in axes.items()]
+    keys = ("also", "exclude", "replicates", "baseline", "device")
+    return asked + [(key, _words(campaign[key])) for key in keys if campaign.get(key)]
+
+
+def _words(value: Any) -> str:
+    """A value of the campaign file on one line: 'precision bf16, attention sdpa'."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_words(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ("; " if any(isinstance(item, dict) for item in value) else "/").join(map(_words, value))
+    return str(value)
+
+
+def _not_ok(measurements: pd.DataFrame) -> list[dict[str, Any]]:
+    """Replicates that did not end ok, gathered by status and reason."""
+    bad = measurements[measurements["status"] != "ok"]
+    groups = bad.assign(reason=bad["reason"].fillna("no reason recorded")).groupby(
+        ["status", "reason"], sort=False
+    )
+    return [
+        {
+            "status": STATUS_WORDS[status],
+            "reason": reason,
+            "replicates": len(own),
+            "cells": [f"{cell} ({count})" for cell, count in own.groupby("cell", sort=False).size().items()],
+        }
+        for (status, reason), own in groups
+    ]
+
+
+def _flagged(measurements: pd.DataFrame) -> list[dict[str, Any]]:
+    """Replicates that ended ok and may not be ranked, by their flags."""
+    flagged = measurements[(measurements["status"] == "ok") & ~measurements["valid"]]
+    return [
+        {"flags": flags, "cells": [f"{row.cell}, replicate {row.replicate}" for row in own.itertuples()]}
+        for flags, own in flagged.groupby("flags", sort=False)
+    ]
+
+
+def _samples(measurements: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Per model, what the first sequence said in each precision, at the setting of the first figure."""
+    samples = []
+    for model in dict.fromkeys(summary["model"]):
+        setting, _ = shown_setting(summary, model)
+        rows = at_setting(measurements[measurements["model"] == model], setting)
+        rows = rows[(rows["status"] == "ok") & rows["sample_text"].notna()].sort_values(
+            "replicate", kind="stable"
+        )
+        texts = rows.groupby("precision")["sample_text"]
+        if len(rows):
+            samples.append(
+                {
+                    "model": model_label(model, rows["model_source"].iloc[0]),
+                    "setting": setting_words(setting),
+                    "texts": [
+                        (name, texts.get_group(name).iloc[0]) for name in precision_order(rows["precision"])
+                    ],
+                    "differ": [name for name, count in texts.nunique().items() if count > 1],
+                }
+            )
+    return samples
+
+
+def _provenance(measurements: pd.DataFrame, provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the numbers come from; what differs between cells is listed with every value."""
+    cells = provenance.get("cells") or []
+    facts = [
+        ("device", _distinct(measurements["device_name"])),
+        ("device UUID", _distinct(measurements["device_uuid"])),
+        ("driver", _distinct(measurements["driver"])),
+        ("host", _distinct(measurements["host"])),
+        ("Slurm jobs", _distinct(measurements["slurm_job_id"])),
+        ("git commit", _distinct(measurements["git_commit"])),
+        ("measuring code", _distinct(measurements["code"])),
+    ]
+    mixed = int(measurements["mixed_code"].fillna(False).sum())
+    if mixed:
+        facts.append(
+            ("mixed code", f"{mixed} of {len(measurements)} replicates ran other code than the newest ones")
+        )
+    versions = [(cell.get("versions") or {}) for cell in cells]
+    for package in sorted({package for version in versions for package in version}):
+        facts.append((package, _distinct(version.get(package) for version in versions)))
+    times = sorted(cell[key] for cell in cells for key in ("started_at", "ended_at") if cell.get(key))
+    times = times or sorted(measurements["started_at"].dropna())
+    if times:
+        facts.append(("measured (UTC)", f"{times[0]} to {times[-1]}"))
+    return [(name, value) for name, value in facts if value]
+
+
+def _distinct(values: Iterable[Any], most: int = 12) -> str:
+    distinct = list(dict.fromkeys(str(value) for value in values if pd.notna(value) and value != ""))
+    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    return ", ".join(distinct[:most]) + more
+
+
+def _example(summary: pd.DataFrame) -> str:
+    """The overrides of one cell to run by hand: the baseline if it is ok, else the first that is."""
+    cells = summary.assign(ok=summary["status"] == "ok")
+    cell = cells.sort_values(["ok", "is_baseline"], ascending=False, kind="stable").iloc[0]
+    return " ".join(f"{axis}={cell[axis]}" for axis in AXES)
+
+
+def _glossary() -> list[tuple[str, str]]:
+    columns = {**schema.measurements.columns, **schema.summary.columns}
+    return [(name, column.description) for name, column in columns.items()]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+
+
+def _inline(path: Path, prefix: str) -> str | None:
+    """The picture as an element for the page; None when there is no such file.
+
+    Pictures in one page share one space of identifiers and styles, so both are given the prefix.
+    """
+    if not path.exists():
+        return None
+    svg = path.read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    return svg.replace("*{stroke-linejoin", f"#figure-{prefix} svg *{{stroke-linejoin")

@@ -1,0 +1,204 @@
+"""The tables of a campaign. One pandera schema each: it validates, and it documents the columns.
+
+`measurements` has a row per cell and replicate (a replicate is one fresh process), whatever became
+of it; `summary` has a row per cell, across its replicates. Units are in the names. A column is null
+where the machine or the status has no such number (GPU columns on a CPU, speeds of a failed cell).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+STATUSES = ("ok", "oom", "unsupported", "timeout", "failed", "skipped", "missing")
+AXES = ("model", "precision", "attention", "execution", "workload", "batch_size")
+#: A number that carries one of these stands in the tables but is drawn hollow and never ranked.
+INVALIDATING_FLAGS = ("throttled", "contended", "unstable")
+NOTES = ("power_capped",)
+
+
+class SchemaError(ValueError):
+    """A table does not have the columns, types or values that its schema asks for."""
+
+
+def _column(dtype: str, description: str, **options) -> pa.Column:
+    options.setdefault("nullable", True)
+    return pa.Column(dtype, description=description, coerce=True, **options)
+
+
+def _text(description: str, **options) -> pa.Column:
+    return _column("string", description, **options)
+
+
+def _float(description: str, minimum: float | None = 0.0, **options) -> pa.Column:
+    checks = [] if minimum is None else [pa.Check.ge(minimum)]
+    return _column("Float64", description, checks=checks, **options)
+
+
+def _integer(description: str, **options) -> pa.Column:
+    return _column("Int64", description, checks=[pa.Check.ge(0)], **options)
+
+
+CELL = {
+    "cell": _text("the cell's name: its axes, joined", nullable=False),
+    "model": _text("name of the model's Hydra file", nullable=False),
+    "precision": _text("name of the precision's Hydra file", nullable=False),
+    "attention": _text("attention backend asked for, as transformers names it", nullable=False),
+    "execution": _text("generate, loop, cuda_graph or compiled", nullable=False),
+    "workload": _text("name of the workload's Hydra file", nullable=False),
+    "batch_size": _integer("sequences decoded together", nullable=False),
+}
+
+measurements = pa.DataFrameSchema(
+    {
+        "campaign": _text("the campaign that declared the cell", nullable=False),
+        **CELL,
+        "replicate": _integer("which fresh process, from 1", nullable=False),
+        "status": _text("what became of it", nullable=False, checks=[pa.Check.isin(STATUSES)]),
+        "reason": _text("why it is not ok; null when it is"),
+        "flags": _text("validity flags and notes, comma-separated; empty when there are none"),
+        "valid": _column("boolean", "ok and carrying no flag that forbids ranking", nullable=False),
+        "model_source": _text("checkpoint, bundled or synthetic"),
+        "parameters": _integer("parameters of the model, tied ones once"),
+        "prompt_tokens": _integer("length the prompts are padded to"),
+        "prompt_tokens_mean": _float("mean length of the prompts without padding"),
+        "new_tokens": _integer("tokens generated per sequence, counted"),
+        "iterations": _integer("timed iterations in this process"),
+        "load_s": _float("reading the weights into memory, quantising included"),
+        "compile_s": _float("compiling and capturing the decode step"),
+        "compile_cache": _text("cold or warm: whether compiled kernels were on disk before"),
+        "ttft_ms": _float("time to first token: prefill and its token on the host; median of iterations"),
+        "tpot_ms": _float("mean time per output token after the first; median of iterations"),
+        "tpot_unread_ms": _float("the same, tokens left on the device until the end"),
+        "itl_p50_ms": _float("inter-token latency, median over all steps of all iterations"),
+        "itl_p99_ms": _float("inter-token latency, 99th percentile"),
+        "prefill_tokens_per_s": _float("prompt tokens of the batch (padding not counted) / ttft"),
+        "decode_tokens_per_s": _float("batch size / tpot"),
+        "within_process_cv": _float("standard deviation / mean of the iterations' tpot"),
+        "weight_bytes": _integer("weights counted from their storages, quantisation state included"),
+        "decode_weight_bytes": _integer("weights that one decode step must read"),
+        "kv_cache_bytes": _integer("keys and values held at the end of an iteration, from the cache"),
+        "kv_cache_formula_bytes": _integer("the same by 2 x layers x kv heads x head dim x bytes x tokens"),
+        "peak_allocated_bytes": _integer("GPU memory allocated by torch, peak"),
+        "peak_reserved_bytes": _integer("GPU memory reserved by torch, peak"),
+        "process_gpu_bytes": _integer("GPU memory of the process, from NVML"),
+        "peak_rss_bytes": _integer("resident memory of the process, peak"),
+        "predicted_bytes": _integer("memory predicted before the run"),
+        "copy_bandwidth_gb_s": _float("device copy, bytes read and written, same process"),
+        "read_bandwidth_gb_s": _float("bf16 matrix-vector product, bytes read, same process"),
+        "matmul_tflop_s": _float("bf16 matrix product, same process"),
+        "datasheet_bandwidth_gb_s": _float("the manufacturer's figure"),
+        "datasheet_tflop_s": _float("the manufacturer's dense bf16 figure"),
+        "decode_mbu": _float("bytes a step must read / tpot, as a share of the copy bandwidth"),
+        "prefill_mfu": _float("FLOP of prefill / ttft, as a share of the matrix rate"),
+        "gpu_busy_fraction": _float("union of kernel times of a profiled step / unprofiled step time"),
+        "step_matmul_ms": _float("matrix products in a profiled decode step"),
+        "step_dequantise_ms": _float("dequantisation in a profiled decode step"),
+        "step_attention_ms": _float("attention in a profiled decode step"),
+        "step_other_ms": _float("every other kernel in a profiled decode step"),
+        "step_gap_ms": _float("unprofiled step time in which no kernel runs"),
+        "joules_per_token": _float("energy counter over repeated decoding / tokens"),
+        "joules_per_token_above_idle": _float("the same less the idle power with the model loaded", None),
+        "power_w": _float("mean power while decoding"),
+        "idle_power_w": _float("mean power with the model loaded and settled"),
+        "effective_attention": _text("attention kernels that ran, from a profile"),
+        "effective_dtype": _text("dtype that the linear layers compute in"),
+        "quantised_share": _float("share of linear weights really quantised"),
+        "compiled_graphs": _integer("graphs that torch.compile made"),
+        "check_max_error": _float("largest difference of teacher-forced logits from the plain loop's"),
+        "startup_s": _float("process start and imports"),
+        "ceilings_s": _float("measuring the ceilings"),
+        "check_s": _float("checks of correctness and effective configuration"),
+        "warmup_s": _float("warm-up"),
+        "measure_s": _float("timed iterations"),
+        "energy_s": _float("measuring energy"),
+        "sample_text": _text("what the first sequence of the batch said"),
+        "started_at": _text("UTC, ISO 8601"),
+        "seconds": _float("wall time of the whole cell process"),
+        "device_name": _text("GPU or CPU model"),
+        "device_uuid": _text("GPU UUID; null on a CPU"),
+        "driver": _text("driver version; null on a CPU"),
+        "host": _text("node that ran it"),
+        "slurm_job_id": _text("Slurm job, if any"),
+        "code": _text("hash of the measuring code that ran"),
+        "mixed_code": _column("boolean", "measured by other code than the campaign's newest cells"),
+        "fingerprint": _text("hash of what the cell means"),
+        "git_commit": _text("commit of the checkout that ran it, '-dirty' when changed"),
+    },
+    strict=True,
+    unique=["cell", "replicate"],
+)
+
+#: Metrics that are summarised across replicates, and the direction in which each is better.
+METRICS = {
+    "decode_tokens_per_s": "higher",
+    "prefill_tokens_per_s": "higher",
+    "ttft_ms": "lower",
+    "tpot_ms": "lower",
+    "itl_p99_ms": "lower",
+    "joules_per_token": "lower",
+    "decode_mbu": "higher",
+    "prefill_mfu": "higher",
+    "gpu_busy_fraction": "higher",
+}
+#: Sizes do not vary between processes beyond allocator noise: the largest one seen is the figure.
+SIZES = (
+    "weight_bytes",
+    "kv_cache_bytes",
+    "peak_allocated_bytes",
+    "peak_reserved_bytes",
+    "process_gpu_bytes",
+    "peak_rss_bytes",
+    "predicted_bytes",
+)
+
+
+def _interval(metric: str) -> dict[str, pa.Column]:
+    return {
+        metric: _float("centre across replicates: exp of the mean log of the process medians"),
+        f"{metric}_low": _float("lower end of the 95% interval; null under 3 replicates"),
+        f"{metric}_high": _float("upper end"),
+    }
+
+
+summary = pa.DataFrameSchema(
+    {
+        "campaign": _text("the campaign", nullable=False),
+        **CELL,
+        "status": _text("ok if any replicate is, else what most became", nullable=False),
+        "reason": _text("of the first replicate that is not ok"),
+        "flags": _text("union of the replicates' flags"),
+        "valid": _column("boolean", "at least one replicate may be ranked", nullable=False),
+        "replicates_declared": _integer("how many were asked for", nullable=False),
+        "replicates_ok": _integer("how many ended ok", nullable=False),
+        "replicates_valid": _integer("how many may be ranked: these are summarised", nullable=False),
+        "model_source": _text("checkpoint, bundled or synthetic"),
+        "device_name": _text("device that ran it"),
+        **{key: column for metric in METRICS for key, column in _interval(metric).items()},
+        **{size: _integer("largest of the replicates") for size in SIZES},
+        "is_baseline": _column("boolean", "the campaign's baseline cell", nullable=False),
+        "ratio": _float("decode tokens/s over the baseline cell's, same device"),
+        "ratio_low": _float("lower end of its 95% interval"),
+        "ratio_high": _float("upper end"),
+        "p_adjusted": _float("Welch's t on logs, Benjamini-Hochberg over the campaign"),
+        "finding": _text("faster, slower, same, or why nothing can be said", nullable=False),
+    },
+    strict=True,
+    unique=["cell"],
+)
+
+
+def validate(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """The table with the schema's columns in the schema's order and types, absent ones null.
+
+    Raises SchemaError with the column and the first offending values.
+    """
+    missing = {name: pd.NA for name in schema.columns if name not in table}
+    table = table.assign(**missing)
+    unknown = [name for name in table.columns if name not in schema.columns]
+    if unknown:
+        raise SchemaError(f"the table has columns that its schema does not know: {', '.join(unknown)}")
+    try:
+        return schema.validate(table[list(schema.columns)])
+    except pa.errors.SchemaError as error:
+        raise SchemaError(" ".join(str(error).split())) from error

@@ -1,0 +1,193 @@
+"""From measurements (a row per cell and replicate) to the summary (a row per cell).
+
+Only valid replicates count. A cell's centre is taken over replicates of one device model. Its ratio to
+the baseline compares replicates of both cells on one and the same card: two cards of one model differ
+by more than many of the effects looked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from inferbench import schema, statistics
+
+RATIO_METRIC = "decode_tokens_per_s"
+
+
+class BaselineError(ValueError):
+    """The baseline names an axis that cells do not have."""
+
+
+def summarise(measurements: pd.DataFrame, baseline: dict[str, str | int], replicates: int) -> pd.DataFrame:
+    """The table `schema.summary`: a row per cell, in order of first appearance.
+
+    `baseline` fixes some axes or all; a cell is compared with the cell that has these values and its
+    own on the other axes. `replicates` is how many the campaign declared. Where there is no ratio, or
+    no interval, `finding` says why. Raises BaselineError and schema.SchemaError.
+    """
+    rows = measurements.reset_index(drop=True)
+    code, names = pd.factorize(rows["cell"])
+    cells = rows.drop_duplicates("cell", ignore_index=True)[["campaign", *schema.CELL]]
+    ok, valid = rows["status"].eq("ok").to_numpy(bool), rows["valid"].to_numpy(bool)
+    device, summarised = _summarised(rows, code, valid)
+
+    def count(mask: np.ndarray) -> np.ndarray:
+        return np.bincount(code[mask], minlength=len(names))
+
+    columns = {
+        "status": _statuses(rows),
+        "reason": rows.loc[~ok].drop_duplicates("cell").set_index("cell")["reason"].reindex(names).array,
+        "flags": _flags(rows, names),
+        "valid": count(summarised) > 0,
+        "replicates_declared": replicates,
+        "replicates_ok": count(ok),
+        "replicates_valid": count(summarised),
+        "model_source": rows.groupby("cell", sort=False)["model_source"].first().array,
+        "device_name": device.array,
+        **_centres(rows, code, summarised, len(names)),
+        **{size: rows.groupby("cell", sort=False)[size].max().array for size in schema.SIZES},
+        **_against_baseline(rows, cells, code, valid, summarised, baseline),
+    }
+    return schema.validate(cells.assign(**columns), schema.summary)
+
+
+def cards(measurements: pd.DataFrame) -> pd.Series:
+    """The card that ran each row, to compare within: its UUID, on a CPU the model and the node."""
+    named = measurements["device_name"].fillna("unknown device").astype(str)
+    host = measurements["host"].fillna("unknown host").astype(str)
+    uuid = measurements["device_uuid"].astype("string")
+    return uuid.fillna(named + " @ " + host).astype(str)
+
+
+def drift(measurements: pd.DataFrame, metric: str = RATIO_METRIC) -> statistics.Drift:
+    """Trend of a metric over the campaign with start time, valid replicates of one cell and card each."""
+    rows = measurements[measurements["valid"].to_numpy(bool)]
+    started = pd.to_datetime(rows["started_at"], utc=True, format="ISO8601")
+    hours = (started - started.min()).dt.total_seconds().to_numpy(float) / 3600
+    return statistics.drift(_numbers(rows[metric]), (rows["cell"] + "\n" + cards(rows)).to_numpy(str), hours)
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _summarised(rows: pd.DataFrame, code: np.ndarray, valid: np.ndarray) -> tuple[pd.Series, np.ndarray]:
+    """Each cell's device model, and which rows are summarised: valid ones on that model.
+
+    The model with most valid replicates, the first seen on a tie.
+    """
+    names = rows["device_name"].fillna("").astype(str)
+    votes = pd.DataFrame({"cell": code, "device": names, "valid": valid})
+    votes = votes.groupby(["cell", "device"], sort=False, as_index=False)["valid"].sum()
+    votes = votes.sort_values(["cell", "valid"], ascending=[True, False], kind="stable")
+    device = votes.drop_duplicates("cell")["device"].reset_index(drop=True)
+    return device.replace("", pd.NA), valid & (names.to_numpy() == device.to_numpy()[code])
+
+
+def _statuses(rows: pd.DataFrame) -> pd.api.extensions.ExtensionArray:
+    """ok if any replicate is, else what most became, the first seen on a tie."""
+    votes = rows.groupby(["cell", "status"], sort=False).size().rename("votes").reset_index()
+    votes["place"] = pd.factorize(votes["cell"])[0]
+    votes["ok"] = votes["status"] == "ok"
+    votes = votes.sort_values(["place", "ok", "votes"], ascending=[True, False, False], kind="stable")
+    return votes.drop_duplicates("cell")["status"].array
+
+
+def _flags(rows: pd.DataFrame, names: pd.Index) -> pd.api.extensions.ExtensionArray:
+    each = rows[["cell"]].assign(flag=rows["flags"].fillna("").str.split(",")).explode("flag")
+    each["flag"] = each["flag"].str.strip()
+    each = each[each["flag"] != ""].drop_duplicates().sort_values("flag")
+    return each.groupby("cell")["flag"].agg(",".join).reindex(names, fill_value="").array
+
+
+def _centres(rows: pd.DataFrame, code: np.ndarray, summarised: np.ndarray, count: int) -> dict:
+    columns = {}
+    for metric in schema.METRICS:
+        values = _numbers(rows.loc[summarised, metric])
+        there = ~np.isnan(values)
+        table = statistics.stack(values[there], code[summarised][there], count)
+        centre, low, high = statistics.interval(table)
+        for suffix, ends in (("", centre), ("_low", low), ("_high", high)):
+            columns[metric + suffix] = _nullable(ends)
+    return columns
+
+
+def _against_baseline(
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    code: np.ndarray,
+    valid: np.ndarray,
+    summarised: np.ndarray,
+    baseline: dict[str, str | int],
+) -> dict:
+    target, several, is_baseline = _baseline_cells(cells, baseline)
+    rates = _numbers(rows[RATIO_METRIC])
+    timed = valid & ~np.isnan(rates)
+    has_rate = np.bincount(code[timed & summarised], minlength=len(cells)) > 0
+
+    groups = pd.DataFrame({"cell": code, "card": cards(rows).to_numpy(), "summarised": summarised})[timed]
+    group = groups.groupby(["cell", "card"], sort=False)
+    groups = groups.assign(group=group.ngroup(), n=group["cell"].transform("size"))
+    tables = statistics.stack(rates[timed], groups["group"].to_numpy(), group.ngroups)
+    pairs = _pairs(groups.drop_duplicates("group"), target)
+    pairs = pairs[~is_baseline[pairs["cell"]]]
+    found = statistics.compare(tables[pairs["group"]], tables[pairs["group_base"]])
+    p_adjusted = statistics.adjust(found.p)
+
+    names = ("ratio", "ratio_low", "ratio_high", "p_adjusted")
+    columns = {name: np.full(len(cells), np.nan) for name in names}
+    for name, values in zip(names, (found.ratio, found.low, found.high, p_adjusted), strict=True):
+        columns[name][pairs["cell"]] = values
+    columns["ratio"][is_baseline & has_rate] = 1.0
+
+    reasons = {
+        "no valid replicate": np.bincount(code[summarised], minlength=len(cells)) == 0,
+        "no decode rate": ~has_rate,
+        "baseline": is_baseline,
+        "no baseline declared": np.full(len(cells), not baseline),
+        "several baseline cells": several,
+        "no baseline cell": target < 0,
+        "no valid rate of the baseline": ~has_rate[target],
+    }
+    finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same device")
+    finding = finding.astype(object)
+    finding[pairs["cell"]] = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
+    return {
+        "is_baseline": is_baseline,
+        **{name: _nullable(values) for name, values in columns.items()},
+        "finding": finding,
+    }
+
+
+def _pairs(groups: pd.DataFrame, target: np.ndarray) -> pd.DataFrame:
+    """Per cell the card on which it is compared with its baseline: that with most replicates of both."""
+    own = groups[groups["summarised"]]
+    own = own.assign(target=target[own["cell"]])
+    pairs = own.merge(groups, left_on=["target", "card"], right_on=["cell", "card"], suffixes=("", "_base"))
+    pairs["fewest"] = np.minimum(pairs["n"], pairs["n_base"])
+    pairs = pairs.sort_values(["fewest", "n", "n_base"], ascending=False, kind="stable")
+    return pairs.drop_duplicates("cell")
+
+
+def _baseline_cells(
+    cells: pd.DataFrame, baseline: dict[str, str | int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per cell: the place of its baseline cell or -1, whether several match, whether it is one itself."""
+    unknown = [axis for axis in baseline if axis not in schema.AXES]
+    if unknown:
+        raise BaselineError(f"the baseline names {', '.join(unknown)}; axes are {', '.join(schema.AXES)}")
+    axes = cells[list(schema.AXES)].astype(str)
+    wanted = axes.assign(**{axis: str(value) for axis, value in baseline.items()})
+    places = axes.assign(place=np.arange(len(axes)))
+    matches = places.groupby(list(schema.AXES), as_index=False)["place"].agg(["first", "size"])
+    matched = wanted.merge(matches, how="left", on=list(schema.AXES))
+    several = (matched["size"] > 1).to_numpy(bool)
+    target = matched["first"].where(~several).fillna(-1).to_numpy(int)
+    is_baseline = (axes == wanted).all(axis=1).to_numpy(bool) & bool(baseline)
+    return (target if baseline else np.full(len(cells), -1)), several, is_baseline
+
+
+def _nullable(values: np.ndarray) -> pd.arrays.FloatingArray:
+    """NaN as null: pandas keeps the two apart."""
+    return pd.arrays.FloatingArray(values, np.isnan(values))

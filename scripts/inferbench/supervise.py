@@ -1,0 +1,96 @@
+"""The parent of a measuring process: starts it, waits without polling, and turns any end into a record."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+PR_SET_PDEATHSIG = 1
+
+
+def run_worker(config: dict[str, Any], environment: dict[str, str], timeout_s: float) -> dict[str, Any]:
+    """The record of the worker that measures `config` (resolved, plain data).
+
+    The worker's output and errors go where this process's go. Whatever becomes of it, the record has a
+    status and, unless ok, a reason.
+    """
+    with tempfile.TemporaryFile("w+") as answer:
+        spawned_at = time.time()
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "inferbench.worker", str(answer.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[answer.fileno()],
+            env={**os.environ, **environment, "PYTHONPATH": _python_path()},
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            worker.stdin.write(json.dumps({"config": config, "spawned_at": spawned_at}).encode())
+            worker.stdin.close()
+        except BrokenPipeError:
+            pass  # it is already dead; its exit status says of what
+        kills = _oom_kills()
+        finished = _wait(worker, timeout_s)
+        answer.seek(0)
+        messages = [json.loads(line) for line in answer if line.endswith("\n")]
+        answer_record = next((message["record"] for message in messages if "record" in message), None)
+    stage = next((m["stage"] for m in reversed(messages) if "stage" in m), "startup")
+    if answer_record is not None:
+        return answer_record
+    if not finished:
+        return {"status": "timeout", "reason": f"over timeout_s = {timeout_s:g} s, during {stage}"}
+    return _death_record(worker.returncode, stage, _oom_kills() > kills)
+
+
+def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
+    """Sleep until the worker ends; whether it did in time. A worker that did not is killed.
+
+    `Popen.wait(timeout)` would wake up many times a second beside the measurement.
+    """
+    watched = os.pidfd_open(worker.pid)
+    try:
+        poll = select.poll()
+        poll.register(watched, select.POLLIN)
+        finished = bool(poll.poll(timeout_s * 1000))
+    finally:
+        os.close(watched)
+        worker.kill()
+        worker.wait()
+    return finished
+
+
+def _death_record(returncode: int, stage: str, out_of_memory: bool) -> dict[str, Any]:
+    if returncode == -signal.SIGKILL and out_of_memory:
+        return {"status": "oom", "reason": f"killed by the system for lack of memory during {stage}"}
+    if returncode < 0:
+        return {"status": "failed", "reason": f"killed by {signal.Signals(-returncode).name} during {stage}"}
+    return {
+        "status": "failed",
+        "reason": f"the measuring process exited with {returncode} during {stage}; see the log",
+    }
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for lack of memory, here and in this control group."""
+    files = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _die_with_parent() -> None:
+    """In the worker: a parent killed by a scheduler must not leave it behind on the GPU."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _python_path() -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    return f"{PACKAGE_PARENT}{os.pathsep}{inherited}" if inherited else str(PACKAGE_PARENT)

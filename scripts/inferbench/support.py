@@ -1,0 +1,78 @@
+"""Which cells cannot run here, and why: decided before any weights load."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+from inferbench.config import BenchmarkConfig, Dtype, ExecutionMode, Quantisation
+
+#: The package that each backend needs and whether it runs on a CPU.
+ATTENTION_PACKAGES = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+    "flash_attention_4": "flash_attn.cute",
+}
+#: Modes whose decode step is captured.
+CAPTURED = (ExecutionMode.cuda_graph, ExecutionMode.compiled)
+
+
+class Unsupported(RuntimeError):
+    """This cell cannot run here. Raised before any weights load."""
+
+
+class Hopeless(RuntimeError):
+    """This cell is predicted not to fit by far. Raised before any weights load."""
+
+
+def unsupported_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+    """One sentence why this cell cannot run on `device` with what is installed; None if it can."""
+    return _attention_reason(config, device) or _execution_reason(config, device) or _precision_reason(config)
+
+
+def _attention_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+    implementation = config.attention.implementation
+    package = ATTENTION_PACKAGES.get(implementation)
+    if package is None:
+        return None
+    if device.type != "cuda":
+        return f"{implementation} runs on CUDA GPUs only; this cell runs on the {device.type}"
+    if not _installed(package):
+        return f"{implementation} needs the package {package}, which is not installed"
+    if config.precision.dtype is Dtype.float32:
+        return f"{implementation} computes in 16 bit only; {config.precision.name} computes in float32"
+    return None
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name is absent
+        return False
+
+
+def _execution_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+    mode, implementation = config.execution.mode, config.attention.implementation
+    if mode not in CAPTURED:
+        return None
+    if mode is ExecutionMode.cuda_graph and device.type != "cuda":
+        return f"a CUDA graph needs a CUDA GPU; this cell runs on the {device.type}"
+    if config.model.gpus > 1:
+        return "one captured step runs on one GPU; this model asks for " + str(config.model.gpus)
+    if implementation not in ("eager", "sdpa", "flash_attention_2"):
+        return f"no captured decode step is written for {implementation}"
+    if config.precision.quantisation is Quantisation.int8 and config.precision.outlier_threshold > 0:
+        return "the outlier path of LLM.int8 synchronises with the host, so its step cannot be captured"
+    if mode is ExecutionMode.compiled:
+        if config.precision.quantisation is not Quantisation.none:
+            return "the kernels of bitsandbytes are not traced by torch.compile(fullgraph=True)"
+        if implementation == "flash_attention_2":
+            return "the kernels of flash_attn are not traced by torch.compile(fullgraph=True)"
+    return None
+
+
+def _precision_reason(config: BenchmarkConfig) -> str | None:
+    if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
+        return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
+    return None

@@ -1,0 +1,161 @@
+"""Draw every declared cell of the grid: its decode tokens/s, or what became of it.
+
+A panel per model, execution and workload: precisions down, attention backends and batch sizes across.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from inferbench.figures import INK, NOT_OK, QUIET, heading, only_words, run
+from inferbench.plotted import plotted
+from inferbench.presentation import STATUS_WORDS, axes_words, number, precision_order, split_axes
+
+SPEED = "decode_tokens_per_s"
+PANEL = ["model", "execution", "workload"]
+COLOURS = "cividis"
+#: Above this many cells, words in them are too small to read: marks and a legend take their place.
+MOST_WITH_WORDS = 400
+STATUS_MARKS = {"oom": "x", "unsupported": "_", "timeout": "|", "failed": "+", "skipped": ".", "missing": "1"}
+
+
+def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure, pd.DataFrame]:
+    """The figure and its data: tokens/s of the whole batch, centre of the replicates."""
+    data = plotted(measurements, summary, [SPEED])
+    data = data[data["replicate"].isna()].drop(columns=["replicate", "low", "high"]).reset_index(drop=True)
+    title = "The whole grid: decode tokens/s"
+    if data.empty:
+        return only_words(title, "The campaign has no cells."), data
+    common, varying = split_axes(data, PANEL)
+    words = len(data) <= MOST_WITH_WORDS
+    panels = list(data.groupby(PANEL, sort=False))
+    columns = list(data[["attention", "batch_size"]].drop_duplicates().itertuples(index=False, name=None))
+    attentions = list(dict.fromkeys(attention for attention, _ in columns))
+    columns.sort(key=lambda column: (attentions.index(column[0]), column[1]))
+    heights = [cells["precision"].nunique() for _, cells in panels]
+    # The name of an attention backend has to fit over its columns.
+    name_width = 1.3 * len(attentions) / len(columns)
+    cell_width, cell_height = (max(0.86, name_width), 0.42) if words else (max(0.28, name_width), 0.2)
+    size = (max(6.5, 1.6 + cell_width * len(columns)), 0.3 + cell_height * sum(heights) + 0.75 * len(panels))
+    figure, grid = plt.subplots(
+        len(panels), 1, figsize=size, height_ratios=heights, squeeze=False, layout="constrained"
+    )
+    norm = _norm(data["value"])
+    for axes, (_, cells) in zip(grid[:, 0], panels, strict=True):
+        _draw_panel(axes, cells, columns, norm, words)
+        if varying:
+            axes.set_title(axes_words(cells.iloc[0], varying), loc="left", pad=18)
+    grid[-1, 0].set_xlabel("batch size (sequences)")
+    if norm:
+        _colour_bar(figure, grid, norm)
+    if not words:
+        _status_legend(figure, data)
+    heading(figure, title, common, _counts(data))
+    return figure, data
+
+
+def _draw_panel(
+    axes: plt.Axes, cells: pd.DataFrame, columns: list[tuple[str, int]], norm: LogNorm | None, words: bool
+) -> None:
+    rows = precision_order(cells["precision"])
+    down = cells["precision"].map(rows.index)
+    keys = zip(cells["attention"], cells["batch_size"], strict=True)
+    across = pd.Series([columns.index(key) for key in keys], cells.index)
+    axes.set_xlim(0, len(columns))
+    axes.set_ylim(len(rows), 0)
+    valid = cells["valid"] & cells["value"].notna()
+    values = np.full((len(rows), len(columns)), np.nan)
+    values[down[valid], across[valid]] = cells["value"][valid]
+    if valid.any():
+        look = {"norm": norm, "cmap": COLOURS, "linewidths": 1 if words else 0.3, "cbar": False}
+        sns.heatmap(values, mask=np.isnan(values), ax=axes, **look)
+    if words:
+        for row in cells[valid].itertuples():
+            ink = _ink_on(plt.get_cmap(COLOURS)(norm(row.value)))
+            at = (across[row.Index] + 0.5, down[row.Index] + 0.5)
+            axes.text(*at, number(row.value), ha="center", va="center", color=ink)
+    for row in cells[~valid].itertuples():
+        _draw_other(axes, across[row.Index], down[row.Index], row, norm, words)
+    axes.grid(visible=False)
+    sns.despine(ax=axes, left=True, bottom=True)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [batch for _, batch in columns], rotation=0)
+    for attention in dict.fromkeys(name for name, _ in columns):
+        places = [place for place, (name, _) in enumerate(columns) if name == attention]
+        axes.text(np.mean(places) + 0.5, -0.12, attention, ha="center", va="bottom", fontsize=8.5)
+        if places[0]:
+            axes.axvline(places[0], color=INK, lw=1)
+
+
+def _draw_other(axes: plt.Axes, x: int, y: int, row: tuple, norm: LogNorm | None, words: bool) -> None:
+    """A cell that is not ok (grey, its status) or one that is flagged (white, framed, its number)."""
+    flagged = pd.notna(row.value)
+    look = {"facecolor": NOT_OK, "hatchcolor": "#D8D8D8", "linewidth": 0, "hatch": "///" if words else None}
+    if flagged:
+        look = {"facecolor": "white", "edgecolor": plt.get_cmap(COLOURS)(norm(row.value)), "linewidth": 2}
+    inset = 0.04 if words else 0.1
+    axes.add_patch(Rectangle((x + inset, y + inset), 1 - 2 * inset, 1 - 2 * inset, **look))
+    if words:
+        text = STATUS_WORDS.get(row.status, "no value").replace("out of ", "out of\n")
+        if flagged:
+            text = f"{number(row.value)}\n{row.flags}"
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7.5, linespacing=1.05)
+    elif not flagged:
+        axes.plot(x + 0.5, y + 0.5, marker=STATUS_MARKS.get(row.status, "*"), ms=4, color=QUIET)
+
+
+def _ink_on(colour: tuple[float, float, float, float]) -> str:
+    """White or ink, whichever contrasts more (WCAG 2.2, relative luminance)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
+    return INK if luminance > 0.21 else "white"
+
+
+def _norm(values: pd.Series) -> LogNorm | None:
+    """One logarithmic colour scale for all panels; None when no cell has a value."""
+    low, high = values.min(), values.max()
+    if pd.isna(low) or low <= 0:
+        return None
+    return LogNorm(low, high if high > low else 1.01 * low)
+
+
+def _colour_bar(figure: plt.Figure, grid: np.ndarray, norm: LogNorm) -> None:
+    scale = plt.cm.ScalarMappable(norm, COLOURS)
+    height = figure.get_size_inches()[1]
+    place = {"shrink": min(1, 4 / height), "anchor": (0, 1), "aspect": 25, "fraction": 0.04}
+    bar = figure.colorbar(scale, ax=grid[:, 0], label="decode tokens/s, log scale", **place)
+    ticks = np.geomspace(norm.vmin, norm.vmax, 4)
+    bar.set_ticks(ticks, labels=[number(tick) for tick in ticks], minor=False)
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)
+
+
+def _status_legend(figure: plt.Figure, data: pd.DataFrame) -> None:
+    present = [status for status in STATUS_MARKS if (data["status"] == status).any()]
+    marks = [Line2D([], [], ls="", marker=STATUS_MARKS[status], ms=5, color=QUIET) for status in present]
+    figure.legend(marks, [STATUS_WORDS[s] for s in present], loc="outside lower left", ncols=6, frameon=False)
+
+
+def _counts(data: pd.DataFrame) -> str:
+    """'24 cells: 16 ok (2 of them flagged), 8 unsupported'."""
+    ok = data["status"] == "ok"
+    flagged = (ok & ~data["valid"]).sum()
+    note = f" ({flagged} of them flagged: framed, not to be ranked)" if flagged else ""
+    others = data["status"][~ok].value_counts()
+    parts = [f"{ok.sum()} ok{note}", *(f"{count} {STATUS_WORDS[status]}" for status, count in others.items())]
+    return f"{len(data)} cells: {', '.join(parts)}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    run(draw, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Draw the time to first token and the time per output token against batch size, a line per precision."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from inferbench.batch_panels import draw_against_batch
+from inferbench.figures import run
+
+
+def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure, pd.DataFrame]:
+    """The figure and its data, in milliseconds."""
+    title = "Time to first token (TTFT) and time per output token (TPOT)"
+    return draw_against_batch(measurements, summary, ["ttft_ms", "tpot_ms"], title)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    run(draw, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()

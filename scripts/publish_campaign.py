@@ -1,0 +1,77 @@
+"""Publish a finished campaign: copy its tables and plotted data, and list the checksums of its figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from inferbench.figure_list import FIGURES, SUFFIXES
+from inferbench.published import DATA_FILES, write_sums
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+class PublishError(ValueError):
+    """A campaign that cannot be published. The message says why, and what to do."""
+
+
+def publish(campaign: Path, target: Path, force: bool) -> None:
+    """Write the folder `target` from the results of a campaign, whole or not at all.
+
+    Raises PublishError when the campaign is not finished, or `target` exists and `force` is not set.
+    """
+    if target.exists() and not force:
+        raise PublishError(f"{target} exists; pass --force to replace it.")
+    figures = [f"figures/{figure.name}{suffix}" for figure in FIGURES for suffix in SUFFIXES]
+    missing = [name for name in (*DATA_FILES, *figures) if not (campaign / name).exists()]
+    if missing:
+        raise PublishError(f"{campaign} has no {', '.join(missing)}; run the campaign to its end first.")
+    statuses = pd.read_parquet(campaign / DATA_FILES[0], columns=["status"])["status"]
+    absent = int((statuses == "missing").sum())
+    if absent:
+        raise PublishError(
+            f"{campaign} lacks {absent} of {len(statuses)} replicates; run it to its end first."
+        )
+
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        (beside / "figures").mkdir(parents=True)
+        for name in (*DATA_FILES, *(name for name in figures if name.endswith(".csv"))):
+            shutil.copyfile(campaign / name, beside / name)
+        write_sums(beside, [(name, campaign / name) for name in (*DATA_FILES, *figures)])
+        if target.exists():
+            old = target.with_name(f".{target.name}.{os.getpid()}.old")
+            target.rename(old)
+            beside.rename(target)
+            shutil.rmtree(old)
+        else:
+            beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("campaign", help="name of the campaign: its results are in results/<campaign>")
+    parser.add_argument("name", help="name to publish it under: results/published/<name>")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
+    parser.add_argument("--force", action="store_true", help="replace what is published under that name")
+    arguments = parser.parse_args(argv)
+    target = arguments.results / "published" / arguments.name
+    try:
+        publish(arguments.results / arguments.campaign, target, arguments.force)
+    except PublishError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Published as {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

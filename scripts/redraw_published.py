@@ -1,0 +1,85 @@
+"""Draw the figures of published campaigns again, from their tables, and say whether they come out the same.
+
+Needs no GPU, no model and no torch. The exit code is 0 when every figure is byte-identical or its
+plotted data agree, and 1 when plotted data disagree, a file is missing or a checksum does not match.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from inferbench.figure_list import FIGURES, SUFFIXES
+from inferbench.published import DATA_FILES, SUMS, first_difference, read_sums, sha256
+from inferbench.report import write_report
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
+    """Draw the published campaign in `folder` again under `output`; yield (all right, line to print)."""
+    missing = [name for name in (*DATA_FILES, SUMS) if not (folder / name).exists()]
+    if missing:
+        yield False, f"MISSING {', '.join(missing)}"
+        return
+    sums = read_sums(folder)
+    for name, listed in sums.items():
+        if (folder / name).exists() and sha256(folder / name) != listed:
+            yield False, f"{name}: CHANGED since it was published (its SHA-256 is not the one listed)"
+    measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
+    for figure in FIGURES:
+        drawn = output / "figures" / figure.name
+        tables = ["--measurements", folder / DATA_FILES[0], "--summary", folder / DATA_FILES[1]]
+        importlib.import_module(figure.script).main([*map(str, tables), "--output", str(drawn)])
+        yield _compare(figure.name, folder, output, sums)
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    write_report(measurements, summary, provenance, output / "figures", output / "report.html")
+    yield True, f"report: {output / 'report.html'}"
+
+
+def _compare(name: str, folder: Path, output: Path, sums: dict[str, str]) -> tuple[bool, str]:
+    files = [f"figures/{name}{suffix}" for suffix in SUFFIXES]
+    unlisted = [file for file in files if file not in sums]
+    data = f"figures/{name}.csv"
+    if unlisted or not (folder / data).exists():
+        absent = unlisted or [data]
+        return False, f"{name}: MISSING from what was published: {', '.join(absent)}"
+    differing = [file for file in files if sha256(output / file) != sums[file]]
+    if not differing:
+        return True, f"{name}: byte-identical"
+    difference = first_difference(folder / data, output / data)
+    if difference:
+        return False, f"{name}: plotted data DIFFER: {difference}"
+    return True, f"{name}: bytes differ ({', '.join(differing)}), plotted data agree"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="published campaigns; all of them when none is named")
+    parser.add_argument("--published", type=Path, default=RESULTS / "published", help="where they are")
+    parser.add_argument("--output", type=Path, default=RESULTS / "published-redrawn", help="where to draw")
+    arguments = parser.parse_args(argv)
+    names = arguments.names or sorted(path.name for path in arguments.published.glob("[!.]*/"))
+    if not names:
+        print(f"{arguments.published} holds no published campaign.", file=sys.stderr)
+        return 1
+    wrong = 0
+    for name in names:
+        print(name)
+        for right, line in redraw(arguments.published / name, arguments.output / name):
+            print(f"  {line}", flush=True)
+            wrong += not right
+    verdict = f"{wrong} disagreement(s), named above" if wrong else "every figure agrees"
+    print(f"Redrawn into {arguments.output}: {verdict}.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Write the report of a campaign: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from inferbench.report import write_report
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measurements", type=Path, required=True, help="measurements.parquet of a campaign")
+    parser.add_argument("--summary", type=Path, required=True, help="summary.parquet of the same campaign")
+    parser.add_argument("--provenance", type=Path, required=True, help="its provenance.json")
+    parser.add_argument("--figures", type=Path, required=True, help="folder that holds its figures as SVG")
+    parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
+    arguments = parser.parse_args(argv)
+    write_report(
+        pd.read_parquet(arguments.measurements),
+        pd.read_parquet(arguments.summary),
+        json.loads(arguments.provenance.read_text(encoding="utf-8")),
+        arguments.figures,
+        arguments.output,
+    )
+
+
+if __name__ == "__main__":
+    main()

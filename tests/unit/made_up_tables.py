@@ -1,0 +1,124 @@
+"""Made-up tables of a demo campaign, with numbers that are easy to follow by hand.
+
+Decode tokens/s of replicate 1 with eager attention and batch 1: fp32 20, bf16 40, int8 10, nf4 25.
+sdpa gives 1.1 times that, batch 4 gives 3 times, and replicate 2 gives 1.02 times replicate 1.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pandas as pd
+
+from inferbench import schema
+
+SPEED = {"fp32": 20.0, "bf16": 40.0, "int8": 10.0, "nf4": 25.0}
+WEIGHT_BYTES = {"fp32": 538_060_800, "bf16": 269_030_400, "int8": 162_900_000, "nf4": 119_000_000}
+NO_FLASH = "flash_attention_2 needs a GPU and the package flash-attn; neither is here"
+DEVICE = "Intel Xeon Platinum 8481C"
+
+
+def demo_measurements(model: str = "smollm2-135m", source: str = "bundled", **axes: tuple) -> pd.DataFrame:
+    """A row per cell and replicate of the demo grid; `axes` replaces values of an axis, or replicates."""
+    precisions = axes.get("precision", tuple(SPEED))
+    attentions = axes.get("attention", ("eager", "sdpa", "flash_attention_2"))
+    cells = product(precisions, attentions, axes.get("batch_size", (1, 4)), axes.get("replicate", (1, 2)))
+    rows = [_row(model, source, *cell) for cell in cells]
+    return schema.validate(pd.DataFrame(rows), schema.measurements)
+
+
+def demo_summary(measurements: pd.DataFrame) -> pd.DataFrame:
+    """A row per cell: geometric means of valid replicates; bf16, sdpa, batch 1 is the baseline."""
+    rows = []
+    for _, own in measurements.groupby("cell", sort=False):
+        first, ok, valid = own.iloc[0], own[own["status"] == "ok"], own[own["valid"]]
+        row = {name: first[name] for name in ("campaign", *schema.CELL, "model_source", "device_name")}
+        row |= {
+            "status": "ok" if len(ok) else first["status"],
+            "reason": own["reason"].dropna().iloc[0] if own["reason"].notna().any() else pd.NA,
+            "flags": ",".join(dict.fromkeys(own["flags"].replace("", pd.NA).dropna())),
+            "valid": len(valid) > 0,
+            "replicates_declared": len(own),
+            "replicates_ok": len(ok),
+            "replicates_valid": len(valid),
+            "is_baseline": first["cell"].endswith("bf16--sdpa--loop--short--b1"),
+            "finding": "2 replicates: no interval" if len(valid) else "no valid replicate",
+        }
+        row |= {name: _geometric_mean(valid[name]) for name in schema.METRICS}
+        row |= {name: ok[name].max() if len(ok) else pd.NA for name in schema.SIZES}
+        rows.append(row)
+    return schema.validate(pd.DataFrame(rows), schema.summary)
+
+
+def demo_provenance(measurements: pd.DataFrame) -> dict:
+    """What the workflow writes beside the tables."""
+    axes = ("model", "precision", "attention", "execution", "workload", "batch_size")
+    campaign = {
+        "campaign": "demo",
+        "axes": {axis: [*dict.fromkeys(measurements[axis].tolist())] for axis in axes},
+        "exclude": [],
+        "replicates": 2,
+        "baseline": {"precision": "bf16", "attention": "sdpa"},
+        "device": "cpu",
+    }
+    cells = [
+        {
+            "cell": row.cell,
+            "replicate": int(row.replicate),
+            "versions": {"torch": "2.9.1", "transformers": "4.57.3"},
+            "device_name": DEVICE,
+            "driver": None,
+            "host": "node-a",
+            "slurm_job_id": None,
+            "git_commit": "0123abc",
+            "started_at": "2026-01-05T10:00:00+00:00",
+            "ended_at": "2026-01-05T10:00:12+00:00",
+        }
+        for row in measurements.itertuples()
+    ]
+    return {"campaign": campaign, "cells": cells, "environment": {"python": "3.11.2"}}
+
+
+def _row(model: str, source: str, precision: str, attention: str, batch_size: int, replicate: int) -> dict:
+    row = {
+        "campaign": "demo",
+        "cell": f"{model}--{precision}--{attention}--loop--short--b{batch_size}",
+        "model": model,
+        "precision": precision,
+        "attention": attention,
+        "execution": "loop",
+        "workload": "short",
+        "batch_size": batch_size,
+        "replicate": replicate,
+        "model_source": source,
+        "flags": "",
+        "started_at": f"2026-01-05T10:0{replicate}:00+00:00",
+        "host": "node-a",
+        "git_commit": "0123abc",
+        "mixed_code": False,
+    }
+    if attention == "flash_attention_2":
+        return {**row, "status": "unsupported", "reason": NO_FLASH, "valid": False}
+    speed = SPEED[precision] * (1.1 if attention == "sdpa" else 1) * (3 if batch_size == 4 else 1)
+    speed *= 1.02 if replicate == 2 else 1
+    return {
+        **row,
+        "status": "ok",
+        "valid": True,
+        "decode_tokens_per_s": speed,
+        "tpot_ms": 1000 * batch_size / speed,
+        "itl_p99_ms": 1300 * batch_size / speed,
+        "ttft_ms": 4000 * batch_size / speed,
+        "prefill_tokens_per_s": 8 * speed,
+        "weight_bytes": WEIGHT_BYTES[precision],
+        "kv_cache_bytes": 1_290_240 * batch_size,
+        "peak_rss_bytes": 900_000_000 + WEIGHT_BYTES[precision],
+        "sample_text": f"The capital of France is Paris, says {precision}.",
+        "device_name": DEVICE,
+    }
+
+
+def _geometric_mean(values: pd.Series) -> float | None:
+    values = values.dropna().astype(float)
+    return math.exp(values.map(math.log).mean()) if len(values) else None

@@ -1,0 +1,68 @@
+"""Figures and the report, from the tables alone.
+
+Inputs: measurements, summary, provenance: of this run, or published ones. Outputs: figures/*.{svg,png}
+with the plotted data as CSV, and report.html.
+"""
+
+from inferbench.figure_list import FIGURES, SUFFIXES
+
+
+def table(name):
+    """A table of the run whose figures are drawn, or the published one."""
+    published = CAMPAIGN["source"] == "published"
+    return f"{PUBLISHED}/{name}" if published else f"{{tables}}/{name}"
+
+
+for figure in FIGURES:
+
+    rule:
+        name:
+            figure.script
+        input:
+            measurements=table("measurements.parquet"),
+            summary=table("summary.parquet"),
+        output:
+            report(
+                f"{{tables}}/figures/{figure.name}.svg",
+                caption="../report/figure.rst",
+                category=figure.category,
+                labels={"figure": figure.title},
+            ),
+            f"{{tables}}/figures/{figure.name}.png",
+            f"{{tables}}/figures/{figure.name}.csv",
+        log:
+            f"{{tables}}/logs/{figure.script}.log",
+        localrule: True
+        conda:
+            "../../envs/figures.yaml"
+        params:
+            script=figure.script,
+            caption=figure.caption,
+            target=f"{{tables}}/figures/{figure.name}",
+            code=code_hash(f"{figure.script}.py"),
+        shell:
+            "python scripts/{params.script}.py --measurements {input.measurements} --summary {input.summary}"
+            " --output {params.target} &> {log} || (cat {log} >&2; exit 1)"
+
+
+rule write_report:
+    input:
+        measurements=table("measurements.parquet"),
+        summary=table("summary.parquet"),
+        provenance=table("provenance.json"),
+        figures=[f"{{tables}}/figures/{figure.name}{suffix}" for figure in FIGURES for suffix in SUFFIXES],
+        template="workflow/report/page.html.j2",
+    output:
+        "{tables}/report.html",
+    log:
+        "{tables}/logs/write_report.log",
+    localrule: True
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        figures=lambda wildcards: f"{wildcards.tables}/figures",
+        code=code_hash("write_report.py"),
+    shell:
+        "python scripts/write_report.py --measurements {input.measurements} --summary {input.summary}"
+        " --provenance {input.provenance} --figures {params.figures} --output {output}"
+        " &> {log} || (cat {log} >&2; exit 1)"
