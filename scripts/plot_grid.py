@@ -50,7 +50,9 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     for axes, (_, cells) in zip(grid[:, 0], panels, strict=True):
         _draw_panel(axes, cells, columns, norm, words)
         if varying:
-            axes.set_title(axes_words(cells.iloc[0], varying), loc="left", pad=18)
+            axes.set_title(axes_words(cells.iloc[0], varying), loc="left", pad=20)
+        # Where there are hundreds of cells, batch sizes under every panel are clutter.
+        axes.tick_params(labelbottom=words or axes is grid[-1, 0])
     grid[-1, 0].set_xlabel("batch size (sequences)")
     if norm:
         _colour_bar(figure, grid, norm)
@@ -64,50 +66,62 @@ def _draw_panel(
     axes: plt.Axes, cells: pd.DataFrame, columns: list[tuple[str, int]], norm: LogNorm | None, words: bool
 ) -> None:
     rows = precision_order(cells["precision"])
-    down = cells["precision"].map(rows.index)
     keys = zip(cells["attention"], cells["batch_size"], strict=True)
-    across = pd.Series([columns.index(key) for key in keys], cells.index)
+    cells = cells.assign(x=[columns.index(key) for key in keys], y=cells["precision"].map(rows.index))
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
+    axes.set_autoscale_on(False)
     valid = cells["valid"] & cells["value"].notna()
     values = np.full((len(rows), len(columns)), np.nan)
-    values[down[valid], across[valid]] = cells["value"][valid]
+    values[cells["y"][valid], cells["x"][valid]] = cells["value"][valid]
     if valid.any():
-        look = {"norm": norm, "cmap": COLOURS, "linewidths": 1 if words else 0.3, "cbar": False}
-        sns.heatmap(values, mask=np.isnan(values), ax=axes, **look)
+        look = {"linewidths": 1} if words else {"rasterized": True}
+        sns.heatmap(values, mask=np.isnan(values), norm=norm, cmap=COLOURS, cbar=False, ax=axes, **look)
     if words:
-        for row in cells[valid].itertuples():
-            ink = _ink_on(plt.get_cmap(COLOURS)(norm(row.value)))
-            at = (across[row.Index] + 0.5, down[row.Index] + 0.5)
-            axes.text(*at, number(row.value), ha="center", va="center", color=ink)
-    for row in cells[~valid].itertuples():
-        _draw_other(axes, across[row.Index], down[row.Index], row, norm, words)
+        _write_values(axes, cells[valid], norm)
+        _write_others(axes, cells[~valid], norm)
+    else:
+        _mark_others(axes, cells[~valid], norm)
     axes.grid(visible=False)
     sns.despine(ax=axes, left=True, bottom=True)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows, rotation=0)
     axes.set_xticks(np.arange(len(columns)) + 0.5, [batch for _, batch in columns], rotation=0)
     for attention in dict.fromkeys(name for name, _ in columns):
         places = [place for place, (name, _) in enumerate(columns) if name == attention]
-        axes.text(np.mean(places) + 0.5, -0.12, attention, ha="center", va="bottom", fontsize=8.5)
+        axes.annotate(attention, (np.mean(places) + 0.5, 0), (0, 4), textcoords="offset points", ha="center")
         if places[0]:
             axes.axvline(places[0], color=INK, lw=1)
 
 
-def _draw_other(axes: plt.Axes, x: int, y: int, row: tuple, norm: LogNorm | None, words: bool) -> None:
-    """A cell that is not ok (grey, its status) or one that is flagged (white, framed, its number)."""
-    flagged = pd.notna(row.value)
-    look = {"facecolor": NOT_OK, "hatchcolor": "#D8D8D8", "linewidth": 0, "hatch": "///" if words else None}
-    if flagged:
-        look = {"facecolor": "white", "edgecolor": plt.get_cmap(COLOURS)(norm(row.value)), "linewidth": 2}
-    inset = 0.04 if words else 0.1
-    axes.add_patch(Rectangle((x + inset, y + inset), 1 - 2 * inset, 1 - 2 * inset, **look))
-    if words:
+def _write_values(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> None:
+    for row in cells.itertuples():
+        ink = _ink_on(plt.get_cmap(COLOURS)(norm(row.value)))
+        axes.text(row.x + 0.5, row.y + 0.5, number(row.value), ha="center", va="center", color=ink)
+
+
+def _write_others(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> None:
+    """Cells that are not ok (grey, with their status) or flagged (white, framed, with their number)."""
+    for row in cells.itertuples():
+        look = {"facecolor": NOT_OK, "hatch": "///", "hatchcolor": "#D8D8D8", "linewidth": 0}
         text = STATUS_WORDS.get(row.status, "no value").replace("out of ", "out of\n")
-        if flagged:
+        if pd.notna(row.value):
+            look = {"facecolor": "white", "edgecolor": plt.get_cmap(COLOURS)(norm(row.value)), "linewidth": 2}
             text = f"{number(row.value)}\n{row.flags}"
-        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7.5, linespacing=1.05)
-    elif not flagged:
-        axes.plot(x + 0.5, y + 0.5, marker=STATUS_MARKS.get(row.status, "*"), ms=4, color=QUIET)
+        axes.add_patch(Rectangle((row.x + 0.04, row.y + 0.04), 0.92, 0.92, **look))
+        axes.text(row.x + 0.5, row.y + 0.5, text, ha="center", va="center", fontsize=7.5, linespacing=1.05)
+
+
+def _mark_others(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> None:
+    """The same where there is no room for words: a mark per status, an open square when flagged."""
+    flagged = cells[cells["value"].notna()]
+    if len(flagged):
+        colours = plt.get_cmap(COLOURS)(norm(flagged["value"].to_numpy()))
+        look = {"marker": "s", "s": 60, "facecolors": "white", "edgecolors": colours}
+        axes.scatter(flagged["x"] + 0.5, flagged["y"] + 0.5, **look)
+    for status, own in cells[cells["value"].isna()].groupby("status", sort=False):
+        axes.scatter(
+            own["x"] + 0.5, own["y"] + 0.5, marker=STATUS_MARKS.get(status, "*"), s=18, color=QUIET, lw=1
+        )
 
 
 def _ink_on(colour: tuple[float, float, float, float]) -> str:
@@ -119,8 +133,8 @@ def _ink_on(colour: tuple[float, float, float, float]) -> str:
 
 def _norm(values: pd.Series) -> LogNorm | None:
     """One logarithmic colour scale for all panels; None when no cell has a value."""
-    low, high = values.min(), values.max()
-    if pd.isna(low) or low <= 0:
+    low, high = values[values > 0].min(), values.max()
+    if pd.isna(low):
         return None
     return LogNorm(low, high if high > low else 1.01 * low)
 

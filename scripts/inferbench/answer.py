@@ -81,7 +81,7 @@ def _sentences(own: pd.DataFrame, model: str) -> Iterator[str]:
             " memory and speed are those of each precision, differences in quality are not."
         )
     if _source(own) == "synthetic":
-        yield "Its weights are synthetic (random): memory and speed are the architecture's, its text is noise."
+        yield "Its weights are synthetic, random: memory and speed are the architecture's; its text is noise."
     ranked = own[own["valid"] & own[SPEED].notna()]
     if ranked.empty:
         counts = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in own["status"].value_counts().items())

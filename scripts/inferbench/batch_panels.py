@@ -60,6 +60,8 @@ def draw_against_batch(
 
 
 def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict[str, Style], octaves: float) -> None:
+    # Limits are set by `_scale` and `_batch_ticks`; searching for them after every mark is slow.
+    axes.set_autoscale_on(False)
     if here.empty:
         axes.text(0.5, 0.5, "no ok cell", transform=axes.transAxes, ha="center", va="center", color=QUIET)
     for place, (precision, style) in enumerate(styles.items()):
@@ -71,6 +73,8 @@ def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict[str, Style], oc
         for valid, face in ((True, style.colour), (False, "white")):
             look = {"facecolor": face, "edgecolor": style.colour, "linewidth": 1}
             marks = own["valid"] == valid
+            if not marks.any():
+                continue
             axes.scatter(
                 x[centre & marks], own["value"][centre & marks], s=30, marker=style.marker, zorder=3, **look
             )
@@ -84,6 +88,7 @@ def _scale(axes: plt.Axes, here: pd.DataFrame) -> None:
     """From zero, as long as the smallest value can still be seen there."""
     if here["value"].max() > 30 * here["value"].min():
         axes.set_yscale("log")
+        axes.set_ylim(here["value"].min() / 1.4, here[["value", "high"]].max().max() * 1.4)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.yaxis.set_minor_locator(NullLocator())

@@ -12,9 +12,12 @@ from inferbench.decoding import Timeline
 
 
 def warm_up(run: Callable[[], Timeline], settings: MeasureConfig) -> bool:
-    """Run at the full shape until the running median is steady; whether it became so."""
+    """Run at the full shape until the running median is steady; whether it became so in the time and
+    count that it may take."""
     seconds: list[float] = []
-    while len(seconds) < settings.warmup_max_iterations:
+    while len(seconds) < settings.warmup_max_iterations and (
+        sum(seconds) < settings.max_seconds or len(seconds) < settings.warmup_min_iterations
+    ):
         timeline = run()
         seconds.append(timeline.seconds[-1] - timeline.seconds[0])
         if len(seconds) >= settings.warmup_min_iterations and is_steady(seconds, settings.steady_tolerance):

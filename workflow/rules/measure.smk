@@ -58,3 +58,8 @@ rule measure_cell:
         code=CODE,
     shell:
         "python scripts/benchmark.py {params.overrides} output={output} &> {log}"
+
+
+rule cells:
+    input:
+        [cell_file(cell.name, replicate) for cell, replicate in ORDER],
