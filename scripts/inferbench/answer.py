@@ -58,9 +58,7 @@ def overview(summary: pd.DataFrame) -> list[str]:
     findings = summary.loc[summary["finding"].isin(["faster", "slower", "same", "unclear"]), "finding"]
     if len(findings):
         counts = ", ".join(f"{count} {finding}" for finding, count in findings.value_counts().items())
-        sentences.append(
-            f"Against its baseline cell on the same device, decode speed of a cell is: {counts}."
-        )
+        sentences.append(f"Decode speed of cells against their baseline on the same device: {counts}.")
     return sentences
 
 
@@ -77,7 +75,7 @@ def answers(summary: pd.DataFrame) -> list[Answer]:
 def _sentences(own: pd.DataFrame, model: str) -> Iterator[str]:
     if _source(own) == "bundled":
         yield (
-            "The bundled weights are stored in 4 bits (Q4_1), and its fp32 is itself dequantised from those:"
+            "The bundled weights are stored in 4 bits (Q4_1), and their fp32 is itself dequantised from those:"
             " memory and speed are those of each precision, differences in quality are not."
         )
     if _source(own) == "synthetic":

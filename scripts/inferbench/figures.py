@@ -141,9 +141,11 @@ def only_words(title: str, sentence: str) -> plt.Figure:
 def save(figure: plt.Figure, data: pd.DataFrame, output: Path) -> None:
     """Write `output`.svg, .png and .csv (the data that were drawn), free of dates and versions."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(f"{output}.svg", metadata={"Date": None, "Creator": None})
+    # An image of more than 65 536 pixels a side cannot be drawn: very tall figures get coarser ones.
+    dpi = min(150, 60_000 // max(figure.get_size_inches()))
+    figure.savefig(f"{output}.svg", dpi=dpi, metadata={"Date": None, "Creator": None})
     # compress_type 3, runs alone: zlib-ng's search for longer matches differs between kinds of CPU.
-    figure.savefig(f"{output}.png", dpi=150, metadata={"Software": None}, pil_kwargs={"compress_type": 3})
+    figure.savefig(f"{output}.png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_type": 3})
     plt.close(figure)
     data.to_csv(f"{output}.csv", index=False, lineterminator="\n", float_format="%.15g")
 

@@ -1,0 +1,186 @@
+"""Figures: what is drawn, what a reader sees of cells that have no number, and that bytes repeat."""
+
+import importlib
+import math
+
+import pandas as pd
+import pytest
+
+from inferbench.figure_list import FIGURES, SUFFIXES
+from inferbench.figures import precision_styles
+from inferbench.presentation import number, shown_setting
+from made_up_tables import demo_measurements, demo_summary
+
+
+def draw(tmp_path, name, measurements, summary=None):
+    """Draw a figure by its command line; return the plotted data."""
+    folder = tmp_path / "figures"
+    folder.mkdir(exist_ok=True)
+    measurements.to_parquet(tmp_path / "measurements.parquet")
+    (demo_summary(measurements) if summary is None else summary).to_parquet(tmp_path / "summary.parquet")
+    tables = ["--measurements", tmp_path / "measurements.parquet", "--summary", tmp_path / "summary.parquet"]
+    importlib.import_module(f"plot_{name}").main([*map(str, tables), "--output", str(folder / name)])
+    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+
+
+def svg_words(tmp_path, name):
+    """The texts of a drawn figure: matplotlib notes each as a comment beside its outlines."""
+    return (tmp_path / "figures" / f"{name}.svg").read_text()
+
+
+def spoil(measurements, rows, **values):
+    """Give `rows` other values and, where the status is no longer ok, no speeds and no validity."""
+    measurements.loc[rows, list(values)] = list(values.values())
+    measurements.loc[rows, "valid"] = False
+    if values.get("status", "ok") != "ok":
+        measurements.loc[rows, ["decode_tokens_per_s", "ttft_ms", "tpot_ms"]] = pd.NA
+    return measurements
+
+
+@pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
+def test_same_tables_give_the_same_bytes(tmp_path, name):
+    measurements = demo_measurements()
+    draw(tmp_path, name, measurements)
+    first = [(tmp_path / "figures" / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES]
+    draw(tmp_path, name, measurements)
+    assert first == [(tmp_path / "figures" / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES]
+
+
+@pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
+def test_last_bit_of_a_number_does_not_show(tmp_path, name):
+    measurements, nudged = demo_measurements(), demo_measurements()
+    # Six digits of 22.44 are far from a rounding edge, so one unit in the last place must vanish.
+    for column in ("decode_tokens_per_s", "ttft_ms", "tpot_ms"):
+        nudged[column] = nudged[column].map(lambda value: math.nextafter(value, math.inf), na_action="ignore")
+    draw(tmp_path, name, measurements)
+    first = [(tmp_path / "figures" / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES]
+    draw(tmp_path, name, nudged)
+    assert first == [(tmp_path / "figures" / f"{name}{suffix}").read_bytes() for suffix in SUFFIXES]
+
+
+def test_pictures_carry_no_date_and_no_version(tmp_path):
+    draw(tmp_path, "grid", demo_measurements())
+    assert b"<dc:date>" not in (tmp_path / "figures" / "grid.svg").read_bytes()
+    for suffix in (".svg", ".png"):
+        assert b"Matplotlib v" not in (tmp_path / "figures" / f"grid{suffix}").read_bytes()
+
+
+def test_precision_figure_shows_the_baseline_setting(tmp_path):
+    data = draw(tmp_path, "precision", demo_measurements())
+    assert set(data["attention"]) == {"sdpa"}
+    assert set(data["batch_size"]) == {1}
+    speeds = data[data["quantity"] == "decode_tokens_per_s"]
+    replicates = speeds[speeds["replicate"] != ""].astype({"value": float, "replicate": float})
+    # sdpa is 1.1 times eager, replicate 2 is 1.02 times replicate 1: bf16 44 and 44.88.
+    bf16 = replicates[replicates["precision"] == "bf16"].sort_values("replicate")
+    assert bf16["value"].tolist() == [44.0, 44.88]
+    centre = speeds[(speeds["replicate"] == "") & (speeds["precision"] == "bf16")]
+    assert float(centre["value"].iloc[0]) == 44.4378  # 44 * sqrt(1.02) = 44.43782...
+    words = svg_words(tmp_path, "precision")
+    assert "attention sdpa" in words
+    assert "batch size 1" in words
+
+
+def test_without_an_ok_cell_at_the_baseline_another_setting_is_shown_and_named(tmp_path):
+    measurements = demo_measurements()
+    spoil(measurements, measurements["attention"] == "sdpa", status="failed", reason="wrong logits")
+    setting, why = shown_setting(demo_summary(measurements), "smollm2-135m")
+    assert setting == {"attention": "eager", "execution": "loop", "workload": "short", "batch_size": 1}
+    assert "no ok cell" in why
+    assert set(draw(tmp_path, "precision", measurements)["attention"]) == {"eager"}
+
+
+def test_grid_names_what_became_of_every_cell(tmp_path):
+    measurements = demo_measurements()
+    big_fp32 = (measurements["precision"] == "fp32") & (measurements["batch_size"] == 4)
+    spoil(
+        measurements, big_fp32 & (measurements["attention"] == "sdpa"), status="oom", reason="out of memory"
+    )
+    data = draw(tmp_path, "grid", measurements)
+    assert len(data) == 24
+    # 8 flash cells are unsupported, one cell is out of memory, the other 15 have a number.
+    assert data["status"].value_counts().to_dict() == {"ok": 15, "unsupported": 8, "oom": 1}
+    assert (data["value"] != "").sum() == 15
+    words = svg_words(tmp_path, "grid")
+    assert "unsupported" in words
+    assert "out of" in words
+    assert "24 cells: 15 ok, 8 unsupported, 1 out of memory" in words
+
+
+def test_a_flagged_cell_keeps_its_number_but_not_its_validity(tmp_path):
+    measurements = demo_measurements()
+    int8 = (measurements["precision"] == "int8") & (measurements["status"] == "ok")
+    data = draw(tmp_path, "grid", spoil(measurements, int8, flags="throttled"))
+    flagged = data[(data["precision"] == "int8") & (data["status"] == "ok")]
+    assert set(flagged["valid"]) == {False}
+    # eager, batch 1: 10 * sqrt(1.02)
+    assert float(flagged["value"].iloc[0]) == 10.0995
+    assert "throttled" in svg_words(tmp_path, "grid")
+
+
+def test_interval_is_drawn_where_there_is_one(tmp_path):
+    measurements = demo_measurements(replicate=(1, 2, 3))
+    summary = demo_summary(measurements)
+    draw(tmp_path, "throughput", measurements, summary)
+    assert "95% interval" not in svg_words(tmp_path, "throughput")
+    summary["decode_tokens_per_s_low"] = summary["decode_tokens_per_s"] * 0.9
+    summary["decode_tokens_per_s_high"] = summary["decode_tokens_per_s"] * 1.1
+    draw(tmp_path, "throughput", measurements, summary)
+    assert "95% interval" in svg_words(tmp_path, "throughput")
+
+
+def test_synthetic_models_are_labelled(tmp_path):
+    measurements = demo_measurements("synthetic-llama-3.1-8b", "synthetic")
+    for figure in FIGURES:
+        draw(tmp_path, figure.name, measurements)
+        assert "llama-3.1-8b (synthetic)" in svg_words(tmp_path, figure.name)
+
+
+@pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
+def test_a_campaign_with_no_ok_cell_still_has_its_figures(tmp_path, name):
+    draw(tmp_path, name, demo_measurements(attention=("flash_attention_2",)))
+    words = svg_words(tmp_path, name)
+    assert "No cell ended ok" in words or "0 ok, 8 unsupported" in words
+
+
+@pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
+def test_one_cell_is_enough(tmp_path, name):
+    one = demo_measurements(precision=("nf4",), attention=("eager",), batch_size=(1,), replicate=(1,))
+    data = draw(tmp_path, name, one)
+    # nf4, eager, batch 1 decodes 25 tokens/s: TPOT is 40 ms, and TTFT four times that.
+    drawn = set(data.loc[data["value"] != "", "value"].astype(float))
+    assert drawn == {"precision": {119e6, 25.0}, "latency": {160.0, 40.0}}.get(name, {25.0})
+
+
+def test_hundreds_of_cells_use_marks_instead_of_words(tmp_path):
+    measurements = demo_measurements(batch_size=tuple(range(1, 41)), replicate=(1,))
+    data = draw(tmp_path, "grid", measurements)
+    assert len(data) == 480
+    assert (data["status"] == "unsupported").sum() == 160
+    # In words once, in the legend and in the count, and not in each of 160 cells.
+    assert 1 <= svg_words(tmp_path, "grid").count("<!-- unsupported -->") <= 2
+
+
+def test_each_precision_has_its_own_look_whichever_others_are_there():
+    names = ["nf4", "fp32", "int8", "bf16", "fp16", "fp4", "nf4-double", "int8-threshold0", "fp8"]
+    styles = precision_styles(names)
+    assert list(styles)[:3] == ["fp32", "fp16", "bf16"]
+    for attribute in ("colour", "marker", "hatch"):
+        assert len({getattr(style, attribute) for style in styles.values()}) == len(names)
+    assert precision_styles(["nf4"])["nf4"] == styles["nf4"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (538.0608, "538"),
+        (44.4378, "44.4"),
+        (1234.5, "1,230"),
+        (0.00129, "0.00129"),
+        (9.999, "10.0"),
+        (0, "0"),
+        (pd.NA, "-"),
+    ],
+)
+def test_numbers_have_three_digits_and_no_exponent(value, shown):
+    assert number(value) == shown

@@ -1,0 +1,223 @@
+"""The report: sentences that stay true for odd inputs, text from a model that stays text, one file."""
+
+import re
+
+import pandas as pd
+
+from inferbench.answer import answers, overview
+from inferbench.report import summary_table, write_report
+from made_up_tables import NO_FLASH, demo_measurements, demo_provenance, demo_summary
+
+
+def say(summary):
+    """All sentences of the answer, one a line."""
+    return "\n".join(
+        [*overview(summary), *(line for answer in answers(summary) for line in answer.sentences)]
+    )
+
+
+def with_intervals(summary, share):
+    """The summary with an interval of `share` to both sides of each decode speed."""
+    speed = summary["decode_tokens_per_s"]
+    ends = {"decode_tokens_per_s_low": speed * (1 - share), "decode_tokens_per_s_high": speed * (1 + share)}
+    return summary.assign(**ends, replicates_valid=summary["replicates_valid"].where(summary["valid"], 0) * 3)
+
+
+def page(tmp_path, measurements, provenance=None, figures=None):
+    """The report as text."""
+    provenance = demo_provenance(measurements) if provenance is None else provenance
+    output = tmp_path / "report.html"
+    write_report(measurements, demo_summary(measurements), provenance, figures or tmp_path, output)
+    return output.read_text(encoding="utf-8")
+
+
+def test_fastest_cells_and_memory_of_the_demo():
+    words = say(demo_summary(demo_measurements()))
+    assert "24 cells declared: 16 ok, 8 unsupported." in words
+    # bf16, sdpa: 40 * 1.1 * sqrt(1.02) = 44.4, three times that at batch 4; eager is 1 - 1/1.1 = 9.1% slower.
+    assert "Fastest for one stream (batch 1): bf16, sdpa, loop, batch 1 at 44.4 tokens/s" in words
+    assert "Highest throughput over all batch sizes: bf16, sdpa, loop, batch 4 at 133 tokens/s" in words
+    assert (
+        "Next is bf16, eager, loop, batch 1 at 40.4 tokens/s (no interval, 2 replicates), 9.1% slower"
+        in words
+    )
+    # 162.9 / 269.0 - 1 = -39%, 119 / 269.0 - 1 = -56%
+    assert "fp32 538 MB, 100% more; bf16 269 MB; int8 163 MB, 39% less; nf4 119 MB, 56% less" in words
+    assert "Attention eager instead of sdpa: decode speed -9.1% in all 8 pairs" in words
+    assert (
+        "Batch size 4 instead of 1 (tokens/s of the whole batch): decode speed ×3.00 in all 8 pairs" in words
+    )
+
+
+def test_two_replicates_give_no_interval_and_no_finding():
+    words = say(demo_summary(demo_measurements()))
+    assert "No cell has more than 2 valid replicates: below 3 no interval can be given" in words
+    assert "95% interval" not in words
+    assert "intervals do not overlap" not in words
+
+
+def test_intervals_decide_whether_cells_are_told_apart():
+    summary = demo_summary(demo_measurements())
+    # 40.4 and 44.4: 2% to both sides keeps them apart, 8% does not.
+    apart = say(with_intervals(summary, 0.02))
+    assert "9.1% slower; their intervals do not overlap" in apart
+    assert "(intervals apart in 8 of 8)" in apart
+    close = say(with_intervals(summary, 0.08))
+    assert (
+        "Not told apart from it (within 1%, or intervals overlap): bf16, eager, loop, batch 1 (40.4)" in close
+    )
+    assert "(intervals apart in 0 of 8)" in close
+
+
+def test_differences_under_one_per_cent_are_no_findings():
+    measurements = demo_measurements(attention=("sdpa", "eager"), batch_size=(1,))
+    eager = measurements["attention"] == "eager"
+    sdpa = measurements["attention"] == "sdpa"
+    measurements.loc[eager, "decode_tokens_per_s"] = (
+        measurements.loc[sdpa, "decode_tokens_per_s"].to_numpy() * 0.991
+    )
+    words = say(with_intervals(demo_summary(measurements), 0.0001))
+    assert "Not told apart from it (within 1%, or intervals overlap): bf16, eager" in words
+    assert "Attention eager instead of sdpa: decode speed differs by less than 1% in all 4 pairs" in words
+
+
+def test_nothing_ok():
+    words = say(demo_summary(demo_measurements(attention=("flash_attention_2",))))
+    assert "8 cells declared: 0 ok, 8 unsupported." in words
+    assert "no answer" in words
+    assert "Fastest" not in words
+    assert "Weights" not in words
+
+
+def test_flagged_cells_are_counted_and_never_ranked():
+    measurements = demo_measurements()
+    bf16 = (measurements["precision"] == "bf16") & (measurements["status"] == "ok")
+    measurements.loc[bf16, "flags"] = "throttled"
+    measurements.loc[bf16, "valid"] = False
+    words = say(demo_summary(measurements))
+    assert "4 ok cells may not be ranked (flags: throttled)." in words
+    # nf4, sdpa: 25 * 1.1 * sqrt(1.02) = 27.8
+    assert "Fastest for one stream (batch 1): nf4, sdpa, loop, batch 1 at 27.8 tokens/s" in words
+    assert "instead of bf16" not in words
+
+
+def test_one_cell_one_replicate():
+    words = say(
+        demo_summary(
+            demo_measurements(precision=("nf4",), attention=("sdpa",), batch_size=(4,), replicate=(1,))
+        )
+    )
+    assert "1 cell declared: 1 ok." in words
+    assert "No cell has more than 1 valid replicate:" in words
+    assert "No cell of batch 1 may be ranked" in words
+    assert "No other cell may be ranked here." in words
+    assert "Weights: nf4 119 MB." in words
+    assert "instead of" not in words
+
+
+def test_devices_are_not_compared_with_each_other():
+    summary = demo_summary(demo_measurements(attention=("sdpa",), batch_size=(1,)))
+    summary["device_name"] = ["A", "A", "B", "B"]  # fp32, bf16 | int8, nf4
+    words = say(summary)
+    assert "On A: Fastest for one stream (batch 1): bf16" in words
+    assert "On B: Fastest for one stream (batch 1): nf4" in words
+    assert "On A: Precision fp32 instead of bf16" in words
+    assert "nf4 instead of bf16" not in words
+
+
+def test_sources_of_weights_are_said():
+    assert "fp32 is itself dequantised" in say(demo_summary(demo_measurements()))
+    synthetic = demo_summary(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
+    assert "synthetic, random" in say(synthetic)
+    assert answers(synthetic)[0].subject == "synthetic-olmoe-1b-7b (synthetic)"
+    checkpoint = say(demo_summary(demo_measurements("qwen", "checkpoint")))
+    assert "dequantised" not in checkpoint
+    assert "synthetic" not in checkpoint
+
+
+def test_text_of_a_model_is_shown_and_never_run(tmp_path):
+    measurements = demo_measurements()
+    evil = '</pre><script>alert("x")</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} ' + "w" * 10_000
+    measurements["sample_text"] = evil
+    html = page(tmp_path, measurements)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "&lt;/pre&gt;&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;" in html
+    assert "{{ 7 * 7 }}" in html
+    assert "w" * 10_000 in html
+
+
+def test_reason_of_a_cell_is_escaped_and_its_cells_are_all_named(tmp_path):
+    measurements = demo_measurements()
+    flash = measurements["attention"] == "flash_attention_2"
+    measurements.loc[flash, "reason"] = NO_FLASH + " <b>"
+    html = page(tmp_path, measurements)
+    assert NO_FLASH + " &lt;b&gt;" in html
+    for cell in measurements.loc[flash, "cell"].unique():
+        assert f"<li>{cell} (2)</li>" in html
+
+
+def test_samples_stand_side_by_side_per_precision(tmp_path):
+    measurements = demo_measurements()
+    second_nf4 = (measurements["precision"] == "nf4") & (measurements["replicate"] == 2)
+    measurements.loc[second_nf4, "sample_text"] = "something else"
+    html = page(tmp_path, measurements)
+    shown = re.findall(r"<h4>(.*?)</h4>", html)
+    assert shown == ["fp32", "bf16", "int8", "nf4"]
+    assert "The capital of France is Paris, says nf4." in html
+    assert "Replicates differ in nf4; the first is shown." in html
+
+
+def test_page_loads_nothing_from_elsewhere(tmp_path):
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    svg = '<?xml version="1.0"?>\n<svg><defs><path id="p1"/></defs><use xlink:href="#p1"/></svg>'
+    for name in ("precision", "grid"):
+        (figures / f"{name}.svg").write_text(svg)
+    html = page(tmp_path, demo_measurements(), figures=figures)
+    assert not re.search(r"(src|href)=\"(https?:)?//", html)
+    assert "@import" not in html
+    assert html.count("<svg") == 2
+    # Identifiers of two pictures must not clash in one page.
+    assert 'id="precision-p1"' in html
+    assert 'href="#grid-p1"' in html
+    assert "figures/latency.svg</code> was not there" in html
+
+
+def test_provenance_may_lack_everything(tmp_path):
+    html = page(tmp_path, demo_measurements(), provenance={})
+    assert "Campaign demo" in html
+    assert "0123abc" in html
+    full = page(tmp_path, demo_measurements())
+    assert "4.57.3" in full
+    assert "precision bf16, attention sdpa" in full
+
+
+def test_mixed_code_and_a_dirty_checkout_are_said(tmp_path):
+    measurements = demo_measurements()
+    measurements.loc[:2, "mixed_code"] = True
+    measurements["git_commit"] = "0123abc-dirty"
+    html = page(tmp_path, measurements)
+    assert "3 of 48 replicates ran other code than the newest ones" in html
+    assert "the commit alone does not bring these numbers back" in html
+
+
+def test_table_leaves_out_what_says_nothing():
+    table = summary_table(demo_summary(demo_measurements()))
+    assert len(table.rows) == 24
+    assert "weights, MB" in table.columns
+    assert "model" not in table.columns  # one model
+    assert "peak allocated, MB" not in table.columns  # no GPU
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    # fp32, eager, batch 1: 20 * sqrt(1.02)
+    assert (row["decode tokens/s"], row["weights, MB"], row["status"]) == ("20.2", "538", "ok")
+
+
+def test_long_tables_stay_small():
+    parts = []
+    for place in range(40):
+        part = demo_summary(demo_measurements(f"model-{place}"))
+        parts.append(part)
+    table = summary_table(pd.concat(parts, ignore_index=True))
+    assert len(table.rows) + table.left_out == 960
+    assert len(table.rows) == 500
