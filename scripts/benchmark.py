@@ -9,7 +9,6 @@ or time is a result: its file says so, and this script succeeds. It fails when i
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -47,28 +46,11 @@ def measure(config: DictConfig) -> str:
     about = provenance.describe_run(plain, fingerprint)
     with leased_devices(resolved.device.value, resolved.model.gpus) as devices:
         about["started_at"] = provenance.now()
-        record = run_worker(plain, {**environment(resolved), **devices}, resolved.timeout_s)
+        record = run_worker(plain, devices, resolved.timeout_s)
     about["ended_at"] = provenance.now()
     output = Path(resolved.output)
     write_cell(output, about, record)
     return f"{record['status']}: {record.get('reason') or output}"
-
-
-def environment(config: configs.BenchmarkConfig) -> dict[str, str]:
-    """What the measuring process needs before it starts: threads, no network, kernel caches that last."""
-    cache = configs.in_repository(config.cache_dir) / os.uname().nodename
-    threads = str(config.cpu_threads)
-    return {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
-        "TRITON_CACHE_DIR": str(cache / "triton"),
-    }
 
 
 if __name__ == "__main__":

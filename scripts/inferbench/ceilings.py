@@ -26,25 +26,13 @@ DATASHEETS = {
 def measure_ceilings(device: torch.device) -> dict[str, float | None]:
     """Copy bandwidth (bytes read and written), read-only bandwidth of a bf16 matrix-vector product,
     and rate of a bf16 matrix product, each the median of a few runs after one to warm up."""
-    big, side = (2**30, 8192) if device.type == "cuda" else (2**28, 1024)
-    source = torch.ones(big, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    copy_s = _median_seconds(lambda: target.copy_(source), device)
-    del source, target
-
-    columns = 16384
-    matrix = torch.randn(big // 2 // columns, columns, dtype=torch.bfloat16, device=device)
-    vector = torch.randn(columns, dtype=torch.bfloat16, device=device)
-    read_s = _median_seconds(lambda: matrix @ vector, device)
-    del matrix, vector
-
-    left, right = torch.randn(2, side, side, dtype=torch.bfloat16, device=device)
-    product_s = _median_seconds(lambda: left @ right, device)
-    del left, right
+    big, side = (2**30, 8192) if device.type == "cuda" else (2**27, 512)
+    copy_s = _copy_seconds(big, device)
+    read_s = _read_seconds(big, device)
+    product_s = _product_seconds(side, device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-
     bandwidth, rate = datasheet(torch.cuda.get_device_name(device) if device.type == "cuda" else "")
     return {
         "copy_bandwidth_gb_s": 2 * big / copy_s / 1e9,
@@ -55,13 +43,31 @@ def measure_ceilings(device: torch.device) -> dict[str, float | None]:
     }
 
 
+def _copy_seconds(size: int, device: torch.device) -> float:
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return _median_seconds(lambda: target.copy_(source), device)
+
+
+def _read_seconds(size: int, device: torch.device) -> float:
+    columns = 16384
+    matrix = torch.randn(size // 2 // columns, columns, dtype=torch.bfloat16, device=device)
+    vector = torch.randn(columns, dtype=torch.bfloat16, device=device)
+    return _median_seconds(lambda: matrix @ vector, device)
+
+
+def _product_seconds(side: int, device: torch.device) -> float:
+    left, right = torch.randn(2, side, side, dtype=torch.bfloat16, device=device)
+    return _median_seconds(lambda: left @ right, device)
+
+
 def datasheet(device_name: str) -> tuple[float | None, float | None]:
     """(GB/s, TFLOP/s) of the longest known name that the device's name ends with."""
     known = [name for name in DATASHEETS if device_name.endswith(name)]
     return DATASHEETS[max(known, key=len)] if known else (None, None)
 
 
-def _median_seconds(call: Callable[[], object], device: torch.device, runs: int = 7) -> float:
+def _median_seconds(call: Callable[[], object], device: torch.device, runs: int = 5) -> float:
     call()
     return median(_seconds(call, device) for _ in range(runs))
 

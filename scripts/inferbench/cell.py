@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
-from torch._dynamo.utils import counters
 
 from inferbench import checks, load, memory
 from inferbench.captured import CapturedDecoder
@@ -19,6 +19,7 @@ from inferbench.nvml import Gpu, validity_flags
 from inferbench.prepare import require_checkpoint
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
+from inferbench.stages import Stages
 from inferbench.support import CAPTURED
 from inferbench.timing import half_difference, measure, warm_up
 
@@ -28,7 +29,9 @@ UNSTABLE = 0.1
 TOP_KERNELS = 12
 
 
-def measure_cell(config: BenchmarkConfig, device: torch.device, stages, record: dict[str, Any]) -> None:
+def measure_cell(
+    config: BenchmarkConfig, device: torch.device, stages: Stages, record: dict[str, Any]
+) -> None:
     """Fill `record` with all that this process measures. Raises what the cell dies of."""
     torch.set_num_threads(config.cpu_threads)
     torch.set_float32_matmul_precision("highest")  # no TF32: fp32 means fp32
@@ -56,9 +59,9 @@ def measure_cell(config: BenchmarkConfig, device: torch.device, stages, record: 
     if config.execution.mode in CAPTURED:
         with stages("compile"):
             decoder.capture(batch)
-        record["compiled_graphs"] = counters["stats"]["unique_graphs"]
-        record["compile_cache"] = compile_cache(config)
+        record |= compilation(config)
     with stages("check"):
+        checks.check_compiled(config, record.get("compiled_graphs", 0))
         record |= check(model, decoder, batch, config, device)
         if device.type == "cuda":
             # The reference of a check is not the cell's memory.
@@ -76,12 +79,12 @@ def measure_cell(config: BenchmarkConfig, device: torch.device, stages, record: 
     before = gpu.snapshot() if gpu else None
     with stages("measure"):
         timelines = measure(run, config.measure)
-    totals = [timeline.seconds[-1] - timeline.seconds[0] for timeline in timelines]
     flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
-    if not steady and half_difference(totals) > UNSTABLE:
+    record["iterations"] = [iteration(timeline) for timeline in timelines]
+    # Medians of each iteration's steps: one interrupted step is noise, not drift.
+    if not steady and half_difference([median(one["itl_ms"]) for one in record["iterations"]]) > UNSTABLE:
         flags.append("unstable")
     record["flags"] = flags
-    record["iterations"] = [iteration(timeline) for timeline in timelines]
     record["new_tokens"] = timelines[-1].tokens.shape[1]
     record |= sample(timelines[-1], tokenizer)
     record["kv_cache_bytes"] = decoder.cache_bytes()
@@ -139,15 +142,18 @@ def make_decoder(model, config: BenchmarkConfig, batch: PromptBatch) -> Decoder 
     return CapturedDecoder(model, config.batch_size, slots, config.execution)
 
 
-def compile_cache(config: BenchmarkConfig) -> str | None:
-    """Whether torch.compile found its kernels on disk; null where nothing was compiled."""
+def compilation(config: BenchmarkConfig) -> dict[str, Any]:
+    """Graphs that torch.compile made, and whether it found its kernels on disk; nothing for other modes."""
     if config.execution.mode is not ExecutionMode.compiled:
-        return None
-    return (
-        "warm"
-        if counters["inductor"]["fxgraph_cache_hit"] and not counters["inductor"]["fxgraph_cache_miss"]
-        else "cold"
-    )
+        return {}
+    from torch._dynamo.utils import counters  # a second to import
+
+    inductor = counters["inductor"]
+    warm = inductor["fxgraph_cache_hit"] and not inductor["fxgraph_cache_miss"]
+    return {
+        "compiled_graphs": counters["stats"]["unique_graphs"],
+        "compile_cache": "warm" if warm else "cold",
+    }
 
 
 def check(
@@ -156,7 +162,6 @@ def check(
     """Everything that must hold before timing. Raises CheckFailed."""
     found: dict[str, Any] = {}
     if isinstance(decoder, CapturedDecoder):
-        checks.check_compiled(config, counters["stats"]["unique_graphs"])
         checks.check_replay(decoder, batch)
     requested = config.attention.implementation
     if isinstance(decoder, CapturedDecoder) or requested.startswith("flash"):
@@ -173,7 +178,8 @@ def profile_attention(decoder, batch: PromptBatch, device: torch.device) -> tupl
     """Profiles of prefill and of a step, a captured one as ordinary calls, whose operators have names."""
     if isinstance(decoder, GenerateDecoder):
         decoder.generate(batch, 2)
-        return (profile_call(lambda: decoder.generate(batch, tokens), device) for tokens in (1, 2))
+        prefill = profile_call(lambda: decoder.generate(batch, 1), device)
+        return prefill, profile_call(lambda: decoder.generate(batch, 2), device)
     graph = getattr(decoder, "graph", None)
     if graph is not None:
         decoder.graph = None
@@ -204,8 +210,8 @@ def profile_gpu(decoder, batch: PromptBatch, config: BenchmarkConfig, device: to
     tokens = config.workload.new_tokens
     if isinstance(decoder, GenerateDecoder):
         # One step cannot be had alone: the difference of a longer and a shorter run is four steps.
-        longer, shorter = (profile_call(lambda: decoder.generate(batch, count), device) for count in (6, 2))
-        return kernel_record(longer, shorter, steps=4)
+        longer = profile_call(lambda: decoder.generate(batch, 6), device)
+        return kernel_record(longer, profile_call(lambda: decoder.generate(batch, 2), device), steps=4)
     unread = [decode_unread(decoder, batch, tokens).seconds for _ in range(3)]
     unread_s = sorted((end - first) / (tokens - 1) for _, first, end in unread)[1]
     token = decoder.prefill(batch)

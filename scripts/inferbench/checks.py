@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from transformers import PreTrainedModel
 
@@ -75,9 +78,8 @@ def check_logits(
     for length in (prompt, max(1, prompt // 2)):
         shorter = batch.last(length)
         tokens = _greedy_tokens(model, shorter)
-        expected = _with_attention(
-            model, "sdpa", lambda: teacher_forced_logits(LoopDecoder(model), shorter, tokens)
-        )
+        with _attention(model, "sdpa"):
+            expected = teacher_forced_logits(LoopDecoder(model), shorter, tokens)
         found = teacher_forced_logits(decoder, shorter, tokens)
         error = ((found - expected).abs().max() / expected.std()).item()
         if not error <= tolerance:
@@ -122,10 +124,11 @@ def _greedy_tokens(model: PreTrainedModel, batch: PromptBatch) -> torch.Tensor:
     return torch.cat(tokens, dim=1)
 
 
-def _with_attention(model: PreTrainedModel, implementation: str, call):
+@contextmanager
+def _attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     config = model.config
     previous, config._attn_implementation = config._attn_implementation, implementation
     try:
-        return call()
+        yield
     finally:
         config._attn_implementation = previous

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import torch
 
-from inferbench.config import BenchmarkConfig, Dtype, ExecutionMode, Quantisation
+from inferbench.config import BenchmarkConfig, Device, Dtype, ExecutionMode, Quantisation
 
 #: The package that each backend needs and whether it runs on a CPU.
 ATTENTION_PACKAGES = {
@@ -24,6 +24,17 @@ class Unsupported(RuntimeError):
 
 class Hopeless(RuntimeError):
     """This cell is predicted not to fit by far. Raised before any weights load."""
+
+
+def pick_device(config: BenchmarkConfig) -> torch.device:
+    """The device asked for; `auto` is a GPU where there is one. Raises Unsupported."""
+    if config.device is Device.cpu:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if config.device is Device.cuda:
+        raise Unsupported("device cuda asked for, but torch sees no GPU on this machine")
+    return torch.device("cpu")
 
 
 def unsupported_reason(config: BenchmarkConfig, device: torch.device) -> str | None:

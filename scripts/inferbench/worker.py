@@ -9,34 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
-from inferbench.config import BenchmarkConfig, Device
-from inferbench.support import Hopeless, Unsupported, unsupported_reason
-
-
-class Stages:
-    """Which stage runs, told to the parent as it begins, and how long each took."""
-
-    def __init__(self, answer, spawned_at: float):
-        self.answer = answer
-        self.current = "startup"
-        self.seconds = {"startup": time.time() - spawned_at}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.current = name
-        send(self.answer, {"stage": name})
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+from inferbench.config import BenchmarkConfig, in_repository
+from inferbench.stages import Stages, send
 
 
 def main() -> None:
@@ -44,16 +23,12 @@ def main() -> None:
     request = json.load(sys.stdin)
     merged = OmegaConf.merge(OmegaConf.structured(BenchmarkConfig), request["config"])
     config: BenchmarkConfig = OmegaConf.to_object(merged)
+    # Before torch is imported, which reads most of it once.
+    os.environ.update(environment(config))
     stages = Stages(answer, request["spawned_at"])
     record: dict[str, Any] = {}
     try:
-        device = pick_device(config)
-        if reason := unsupported_reason(config, device):
-            raise Unsupported(reason)
-        # Importing transformers takes seconds, which a cell that cannot run need not pay.
-        from inferbench.cell import measure_cell
-
-        measure_cell(config, device, stages, record)
+        measure(config, stages, record)
         record["status"] = "ok"
     except Exception as error:  # whatever a cell dies of is its result
         record["status"], record["reason"] = classify(error, stages.current)
@@ -63,33 +38,54 @@ def main() -> None:
     send(answer, {"record": record})
 
 
-def send(answer, message: dict[str, Any]) -> None:
-    answer.write(json.dumps(message) + "\n")
-    answer.flush()
+def environment(config: BenchmarkConfig) -> dict[str, str]:
+    """Threads, no network, kernel caches that last."""
+    cache = in_repository(config.cache_dir) / os.uname().nodename
+    threads = str(config.cpu_threads)
+    return {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        # Spin for microseconds, then sleep: as fast on an idle machine, and on a busy one a step does not
+        # wait whole time slices for a thread that is not running.
+        "GOMP_SPINCOUNT": "10000",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+    }
+
+
+def measure(config: BenchmarkConfig, stages: Stages, record: dict[str, Any]) -> None:
+    """Fill `record`. Raises what the cell dies of."""
+    with stages("startup"):
+        from inferbench.support import Unsupported, pick_device, unsupported_reason
+
+        device = pick_device(config)
+        if reason := unsupported_reason(config, device):
+            raise Unsupported(reason)
+        # transformers takes seconds to import, which a cell that cannot run need not pay.
+        from inferbench.cell import measure_cell
+
+    measure_cell(config, device, stages, record)
 
 
 def classify(error: Exception, stage: str) -> tuple[str, str]:
     """(status, reason) of a cell that ended with this exception."""
+    from torch import OutOfMemoryError
+
+    from inferbench.support import Hopeless, Unsupported
+
     text = " ".join(str(error).split())
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, Hopeless):
         return "skipped", text
-    allocation = "can't allocate memory" in text or "CUDA out of memory" in text
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or allocation:
+    # On a CPU torch raises a plain RuntimeError for a failed allocation.
+    if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
         return "oom", f"out of memory during {stage}: {text[:300]}"
     return "failed", f"{type(error).__name__} during {stage}: {text[:600]}"
-
-
-def pick_device(config: BenchmarkConfig) -> torch.device:
-    """The device asked for; `auto` is a GPU where there is one."""
-    if config.device is Device.cpu:
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)
-    if config.device is Device.cuda:
-        raise Unsupported("device cuda asked for, but torch sees no GPU on this machine")
-    return torch.device("cpu")
 
 
 if __name__ == "__main__":
