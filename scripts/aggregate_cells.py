@@ -9,6 +9,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from inferbench.aggregate import collect
 from inferbench.cell_file import CellFileError
 from inferbench.schema import SchemaError
+from inferbench.spending import spending_line
 from inferbench.summarise import summarise
 
 
@@ -31,21 +34,30 @@ def main() -> None:
         summary = summarise(measurements, options.campaign["baseline"], options.campaign["replicates"])
     except (CellFileError, SchemaError) as error:
         sys.exit(str(error))
-    options.output.mkdir(parents=True, exist_ok=True)
-    _replace(options.output / "iterations.parquet", lambda path: pq.write_table(iterations, path))
-    _replace(
-        options.output / "provenance.json", lambda path: path.write_text(json.dumps(provenance, indent=1))
-    )
-    _replace(options.output / "summary.parquet", lambda path: summary.to_parquet(path, index=False))
-    _replace(options.output / "measurements.parquet", lambda path: measurements.to_parquet(path, index=False))
+    writers = {
+        "iterations.parquet": lambda path: pq.write_table(iterations, path),
+        "provenance.json": lambda path: path.write_text(json.dumps(provenance, indent=1)),
+        "summary.parquet": lambda path: summary.to_parquet(path, index=False),
+        "measurements.parquet": lambda path: measurements.to_parquet(path, index=False),
+    }
+    for name, write in writers.items():
+        _replace(options.output / name, write)
     counts = ", ".join(f"{count} {status}" for status, count in measurements["status"].value_counts().items())
     print(f"{len(measurements)} rows of {len(summary)} cells: {counts}")
+    print(spending_line(measurements))
 
 
-def _replace(path: Path, write) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all; where that fails, exit with one sentence."""
     temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        sys.exit(f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from inferbench import config as configs
+from inferbench.fingerprint import manifest_name
 from inferbench.prepare import ModelError, prepare
 
 configs.register()
@@ -24,10 +26,14 @@ configs.register()
 def main(config: DictConfig) -> None:
     try:
         resolved = configs.resolve(config)
-        manifest = configs.in_repository(resolved.models_dir) / f"{resolved.model.name}.json"
-        record = prepare(resolved.model, manifest)
+        folder = configs.in_repository(resolved.models_dir)
+        record = prepare(resolved.model, folder / manifest_name(HydraConfig.get().runtime.choices["model"]))
     except (configs.ConfigError, ModelError) as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(
+            f"model {resolved.model.name} cannot be written to {resolved.model.path}: {error.strerror or error}"
+        )
     print(f"{record['model']}: {sum(record['files'].values()):,} bytes in {resolved.model.path}")
 
 

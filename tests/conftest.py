@@ -1,6 +1,40 @@
-"""Tests import the library and the entry scripts as `scripts/` has them."""
+"""Tests import the library and the entry scripts as `scripts/` has them, and each other's helpers.
 
+A test that needs a program names it by marker. Where the program is absent the test is left out and
+the last lines say so; with REQUIRE_ALL=1 it fails instead, the GPU tests apart.
+"""
+
+import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS / "unit")]
+
+
+def _gpu_is_there() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+#: marker -> (is it there, what to install, whether REQUIRE_ALL=1 insists on it)
+PARTS = {"gpu": (_gpu_is_there, "a machine with a CUDA GPU and envs/benchmark-gpu.txt", False)}
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
+left_out: dict[str, int] = {}
+
+
+def pytest_runtest_setup(item):
+    for part, (is_there, install, insist) in PARTS.items():
+        if item.get_closest_marker(part) and not is_there():
+            if REQUIRE_ALL and insist:
+                pytest.fail(f"the {part} tests need {install}")
+            left_out[part] = left_out.get(part, 0) + 1
+            pytest.skip(f"needs {install}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for part, count in left_out.items():
+        terminalreporter.write_line(f"Left out: {count} {part} tests; they need {PARTS[part][1]}.")

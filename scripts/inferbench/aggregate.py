@@ -74,6 +74,11 @@ def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, 
             f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
             f" {fingerprint}): delete it and run snakemake again"
         )
+    if (provenance["cell"], provenance["replicate"]) != (cell.name, replicate):
+        raise CellFileError(
+            f"{path} is of cell {provenance['cell']}, replicate {provenance['replicate']}: delete it and run"
+            " snakemake again"
+        )
     iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
     row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
     keep = {key: value for key, value in provenance.items() if key != "config"}

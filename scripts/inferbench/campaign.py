@@ -15,15 +15,27 @@ from inferbench.fingerprint import HYDRA_DIR, REPOSITORY
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 
 
+def _is_integer(_checker, value: Any) -> bool:
+    """JSON schema takes 2.0 for an integer, and Python takes True for one: neither is a count."""
+    return type(value) is int
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
+
+
 class CampaignError(ValueError):
     """A campaign that cannot be expanded. The message says what is wrong, where, and what to do."""
 
 
 def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
     """The campaign with its defaults, as plain data. Raises CampaignError."""
-    campaign = json.loads(json.dumps(config))
+    # YAML reads some names as dates.
+    campaign = json.loads(json.dumps(config, default=str))
     schema = yaml.safe_load(SCHEMA.read_text())
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(campaign)
+    errors = Validator(schema).iter_errors(campaign)
     for error in sorted(errors, key=lambda error: str(error.path)):
         raise CampaignError(_sentence(error))
     for key, rule in schema["properties"].items():

@@ -133,7 +133,7 @@ class CapturedDecoder:
             use_cache=True,
             logits_to_keep=1,
             # for flash_static: `slot` is the one that the last of these tokens fills
-            lengths=(self.slot + 1).to(torch.int32).expand(len(self.padding)),
+            lengths=(self.slot + 1).to(torch.int32).repeat(len(self.padding)),
             padding=self.padding,
         )
         self.logits.copy_(out.logits[:, -1])

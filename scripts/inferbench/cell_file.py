@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,12 @@ def write_cell(path: Path, provenance: dict[str, Any], record: dict[str, Any]) -
         pq.write_table(table, temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise CellFileError(f"cannot write {path}: {error.strerror or error}") from error
+        # Arrow puts a story of its own in place of the system's word.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise CellFileError(f"cannot write {path}: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:

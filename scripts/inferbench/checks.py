@@ -15,9 +15,10 @@ from inferbench.load import effective_dtype, quantised_share
 from inferbench.profiling import StepProfile
 from inferbench.prompts import PromptBatch
 
-#: Largest difference of logits allowed, as a share of their standard deviation. Kernels that compute
-#: the same thing differ by rounding alone; a wrong mask or a stale cache differs by about the whole.
-LOGIT_TOLERANCE = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.25}
+#: Allowed root mean square difference of one step's logits, as a share of their standard deviation.
+#: Kernels that compute the same thing differ by rounding alone (about 0.05 in bf16 through 32 layers of
+#: random weights); a wrong mask or a stale cache differs by about the whole.
+LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
 #: Steps of a check. Every token of them is forced, so that errors cannot hide behind a near tie.
 CHECK_STEPS = 6
 MINIMUM_QUANTISED_SHARE = 0.9
@@ -69,8 +70,8 @@ def check_logits(
     """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
 
     At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as
-    any run leaves it for the next. Returns the largest difference as a share of the logits' standard
-    deviation; raises CheckFailed above LOGIT_TOLERANCE.
+    any run leaves it for the next. Returns the largest error of any step of any sequence, as
+    LOGIT_TOLERANCE defines it; raises CheckFailed above that.
     """
     tolerance = LOGIT_TOLERANCE[config.precision.dtype.value]
     worst = 0.0
@@ -81,7 +82,9 @@ def check_logits(
         with _attention(model, "sdpa"):
             expected = teacher_forced_logits(LoopDecoder(model), shorter, tokens)
         found = teacher_forced_logits(decoder, shorter, tokens)
-        error = ((found - expected).abs().max() / expected.std()).item()
+        # (steps, sequences): one wrong step must not drown in right ones
+        errors = (found - expected).square().mean(-1).sqrt() / expected.std(-1)
+        error = errors.max().item()
         if not error <= tolerance:
             raise CheckFailed(
                 f"logits differ from the plain loop's by {error:.2g} of their standard deviation at prompt length"

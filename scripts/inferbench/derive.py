@@ -22,12 +22,12 @@ MEASURED = (
 )  # fmt: skip
 #: Columns copied whatever the status, where the cell got that far.
 FOUND = (
-    "status", "reason", "parameters", "weight_bytes", "decode_weight_bytes", "predicted_bytes",
+    "status", "reason", "parameters", "weight_bytes", "decode_weight_bytes", "predicted_bytes", "device_memory_bytes",
     "copy_bandwidth_gb_s", "read_bandwidth_gb_s", "matmul_tflop_s", "datasheet_bandwidth_gb_s",
     "datasheet_tflop_s", "effective_attention", "effective_dtype", "quantised_share", "compiled_graphs",
     "check_max_error", "device_name", "device_uuid", "driver",
 )  # fmt: skip
-STAGES = ("startup", "ceilings", "load", "compile", "check", "warmup", "measure", "energy")
+STAGES = ("startup", "ceilings", "load", "compile", "check", "warmup", "measure", "profile", "energy")
 PROVENANCE = ("fingerprint", "code", "git_commit", "host", "slurm_job_id", "started_at")
 
 

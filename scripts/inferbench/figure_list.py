@@ -53,4 +53,41 @@ FIGURES = (
         "became of them; white, framed cells carry a flag that forbids ranking; blank ones are not declared.",
         "Grid",
     ),
+    Figure(
+        "roofline",
+        "plot_roofline",
+        "How close each cell comes to its device",
+        "Decoding is bound by memory: bytes that a step must move (weights, keys and values of the mean "
+        "context) per second, against the copy and read bandwidths that the same processes measured. Prefill "
+        "is bound by arithmetic and stands against the measured matrix rate. A cross marks cells in which no "
+        "kernel runs for over a fifth of a step: there the host, and not the precision, sets the speed. At "
+        "large batches a step computes more, and the share of the bandwidth falls for that reason.",
+        "Hardware",
+    ),
+    Figure(
+        "breakdown",
+        "plot_breakdown",
+        "Where a decode step spends its time",
+        "Kernel times of one profiled step by class; gaps are the part of an unprofiled step in which no "
+        "kernel runs. Profiling itself is outside the timed region.",
+        "Hardware",
+    ),
+    Figure(
+        "memory",
+        "plot_memory",
+        "Memory: predicted, and measured",
+        "Left, each cell's memory as predicted from shapes before the run, against its measured peak. Right, "
+        "each figure of memory by itself, at the setting named: weights counted from their storages, the KV "
+        "cache as held and by formula, what torch allocated and reserved, and the driver's figure of the "
+        "process; on a CPU the resident memory of the process.",
+        "Memory",
+    ),
+    Figure(
+        "spending",
+        "plot_spending",
+        "How the device's time was spent",
+        "Seconds of the measuring processes by stage: all replicates of the campaign together, and the mean "
+        "replicate of each execution and precision.",
+        "Time",
+    ),
 )

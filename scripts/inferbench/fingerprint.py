@@ -44,6 +44,14 @@ def cell_fingerprint(overrides: Iterable[str]) -> str:
     return digest(files, settings, _yaml_fingerprint(HYDRA_DIR / "benchmark.yaml"), _lock_fingerprint(role))
 
 
+def manifest_name(model: str) -> str:
+    """File name, in the models' folder, of the manifest of a model as its Hydra file describes it now.
+
+    A model described otherwise has another manifest, so whoever looks for it finds that it is not made.
+    """
+    return f"{model}-{_group_fingerprint('model', model)}.json"
+
+
 @cache
 def _default_groups() -> dict[str, str]:
     defaults = _load_yaml(HYDRA_DIR / "benchmark.yaml")["defaults"]

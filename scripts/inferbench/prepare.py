@@ -1,7 +1,7 @@
 """Checkpoints on disk, from the three sources that a model can have.
 
 Every source ends as a folder of safetensors that `from_pretrained` reads, and a manifest beside it
-(`<models_dir>/<name>.json`) that is written last: where it stands, the folder is complete.
+(`<models_dir>/<name>-<fingerprint>.json`) that is written last: where it stands, the folder is complete.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class ModelError(RuntimeError):
 def prepare(model: ModelConfig, manifest: Path) -> dict:
     """Make or fetch the checkpoint of `model` at its path, and write its manifest. Raises ModelError."""
     target = in_repository(model.path)
+    # One folder, one manifest: that of the same model described otherwise goes before its weights do.
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    for old in manifest.parent.glob(f"{model.name}-{'[0-9a-f]' * 16}.json"):
+        old.unlink()
     if model.source is Source.checkpoint and model.hub_id is None:
         files = require_checkpoint(model)
     else:
@@ -53,7 +57,12 @@ def prepare(model: ModelConfig, manifest: Path) -> dict:
         "revision": model.revision,
         "files": {file.name: file.stat().st_size for file in files},
     }
-    manifest.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    temporary = manifest.with_name(f".{manifest.name}.tmp")
+    try:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        temporary.rename(manifest)
+    finally:
+        temporary.unlink(missing_ok=True)
     return record
 
 
@@ -138,6 +147,6 @@ def _fetch(model: ModelConfig, folder: Path) -> None:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{wanted} cannot be fetched from here ({type(error).__name__}): run this on a machine with network,"
-            f" or copy the checkpoint to {model.path}."
+            f" or copy the checkpoint to {model.path} and take hub_id out of config/hydra/model/{model.name}.yaml."
         ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)

@@ -14,6 +14,8 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.answer import answers, overview
+from inferbench.capacity import largest_batches
+from inferbench.costs import cost_sentences, costs
 from inferbench.figure_list import FIGURES
 from inferbench.presentation import (
     STATUS_WORDS,
@@ -26,6 +28,8 @@ from inferbench.presentation import (
     shown_setting,
     split_axes,
 )
+from inferbench.spending import spending_sentences
+from inferbench.validity import drift_sentence, flag_counts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
 #: Rows of a table that the page itself holds; above it the Parquet file has the rest.
@@ -44,6 +48,16 @@ SIZES = {
     "weight_bytes": "weights",
     "kv_cache_bytes": "KV cache",
     "peak_allocated_bytes": "peak allocated",
+    "process_gpu_bytes": "GPU memory of the process",
+    "peak_rss_bytes": "peak RSS",
+}
+#: The memory table: what was predicted, then every figure that is kept apart.
+MEMORY = {
+    "predicted_bytes": "predicted",
+    "weight_bytes": "weights",
+    "kv_cache_bytes": "KV cache",
+    "peak_allocated_bytes": "peak allocated",
+    "peak_reserved_bytes": "peak reserved",
     "process_gpu_bytes": "GPU memory of the process",
     "peak_rss_bytes": "peak RSS",
 }
@@ -83,6 +97,8 @@ def page_data(
     """Everything that the page shows, by the names that its template uses."""
     campaign = provenance.get("campaign") or {}
     common, _ = split_axes(summary, AXES)
+    price = campaign.get("price_per_gpu_hour")
+    priced = costs(summary, price)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
@@ -92,7 +108,14 @@ def page_data(
         "common": common,
         "summary": summary_table(summary),
         "not_ok": _not_ok(measurements),
+        "flags": flag_counts(measurements),
         "flagged": _flagged(measurements),
+        "drift": drift_sentence(measurements),
+        "spending": spending_sentences(measurements),
+        "memory": memory_table(summary),
+        "capacity": capacity_table(largest_batches(measurements)),
+        "cost_sentences": cost_sentences(priced, price),
+        "costs": cost_table(priced),
         "samples": _samples(measurements, summary),
         "provenance": _provenance(measurements, provenance),
         "environment": _json(provenance.get("environment")),
@@ -117,9 +140,75 @@ def summary_table(summary: pd.DataFrame) -> Table:
     texts["p, adjusted"] = summary["p_adjusted"].astype(float).map(lambda p: number(p, 2))
     texts["against baseline"] = summary["finding"]
     texts["flags"] = summary["flags"].fillna("")
+    return _table(texts, {*labels.values(), "status", "against baseline", "flags"} - {"batch size"})
+
+
+def memory_table(summary: pd.DataFrame) -> Table:
+    """Per model and precision, at the setting of the first figure: the prediction, each figure of memory,
+    and measured over predicted (what torch allocated at its peak; on a CPU the resident memory)."""
+    parts = []
+    for model in dict.fromkeys(summary["model"]):
+        own = at_setting(summary[summary["model"] == model], shown_setting(summary, model)[0])
+        names = precision_order(own["precision"])
+        parts.append(own.set_index("precision").loc[names].reset_index())
+    rows = pd.concat(parts)
+    rows = rows[rows["weight_bytes"].notna()]
+    texts: dict[str, Iterable[str]] = {
+        "model": [
+            model_label(*pair) for pair in rows[["model", "model_source"]].itertuples(index=False, name=None)
+        ],
+        "precision": rows["precision"],
+    }
+    for size, title in MEMORY.items():
+        unit, per_unit = byte_unit(rows[size].max())
+        texts[f"{title}, {unit}"] = (rows[size].astype(float) / per_unit).map(number)
+    peak = rows["peak_allocated_bytes"].astype(float).fillna(rows["peak_rss_bytes"].astype(float))
+    texts["measured ÷ predicted"] = (peak / rows["predicted_bytes"].astype(float)).map(number)
+    return _table(texts, {"model", "precision"})
+
+
+def capacity_table(batches: pd.DataFrame) -> Table:
+    """The largest batch that fits, by precision and context, computed and tried."""
+    columns = {
+        "by_cache": "batch that weights and KV cache alone allow",
+        "by_prediction": "batch by prediction",
+        "largest_ok": "largest batch that ran",
+        "smallest_oom": "smallest out of memory",
+    }
+    texts = {
+        "model": [
+            model_label(*pair)
+            for pair in batches[["model", "model_source"]].itertuples(index=False, name=None)
+        ],
+        "precision": batches["precision"],
+        "attention": batches["attention"],
+        "context, tokens": batches["context"].map(lambda tokens: f"{tokens:,}"),
+        **{
+            title: batches[name].map(lambda size: "-" if pd.isna(size) else f"{size:,}")
+            for name, title in columns.items()
+        },
+    }
+    return _table(texts, {"model", "precision", "attention"})
+
+
+def cost_table(priced: pd.DataFrame) -> Table:
+    """A row per cell that may be ranked: cost per million output tokens, joules and tokens per joule."""
+    if priced.empty:
+        return Table([], set(), [])
+    _, varying = split_axes(priced, AXES)
+    labels = {axis: axis.replace("_", " ") for axis in varying or ["precision"]}
+    texts: dict[str, Iterable[str]] = {label: priced[axis].astype(str) for axis, label in labels.items()}
+    texts["decode tokens/s"] = priced["rate"].map(number)
+    texts["cost per million tokens"] = _with_interval(priced, "cost")
+    texts["J/token"] = priced["joules"].map(number)
+    texts["tokens/J"] = priced["tokens_per_joule"].map(number)
+    return _table(texts, {*labels.values()} - {"batch size"})
+
+
+def _table(texts: dict[str, Iterable[str]], words: set[str]) -> Table:
+    """Columns of text as a table, without those that say nothing; `words` are not numbers."""
     table = pd.DataFrame({title: list(values) for title, values in texts.items()})
     table = table.loc[:, ~table.isin(["-", ""]).all()]
-    words = {*labels.values(), "status", "against baseline", "flags"} - {"batch size"}
     rows = table.head(MAX_ROWS).to_numpy().tolist()
     return Table(list(table), set(table) - words, rows, max(0, len(table) - MAX_ROWS))
 

@@ -16,6 +16,8 @@ from typing import Any
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 PR_SET_PDEATHSIG = 1
+#: What poll(2) can wait for, 24 days; a longer limit is none.
+LONGEST_WAIT_MS = 2**31 - 1
 
 
 def run_worker(config: dict[str, Any], environment: dict[str, str], timeout_s: float) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
     try:
         poll = select.poll()
         poll.register(watched, select.POLLIN)
-        finished = bool(poll.poll(timeout_s * 1000))
+        finished = bool(poll.poll(min(timeout_s * 1000, LONGEST_WAIT_MS)))
     finally:
         os.close(watched)
         worker.kill()

@@ -149,7 +149,15 @@ def test_one_cell_is_enough(tmp_path, name):
     data = draw(tmp_path, name, one)
     # nf4, eager, batch 1 decodes 25 tokens/s: TPOT is 40 ms, and TTFT four times that.
     drawn = set(data.loc[data["value"] != "", "value"].astype(float))
-    assert drawn == {"precision": {119e6, 25.0}, "latency": {160.0, 40.0}}.get(name, {25.0})
+    expected = {
+        "precision": {119e6, 25.0},
+        "latency": {160.0, 40.0},
+        "memory": {119e6, 1_290_240.0, 1_019e6},
+        "roofline": set(),
+        "breakdown": set(),
+        "spending": set(),
+    }
+    assert drawn == expected.get(name, {25.0})
 
 
 def test_hundreds_of_cells_use_marks_instead_of_words(tmp_path):

@@ -189,9 +189,7 @@ def test_why_there_is_no_ratio():
 
 
 def test_a_baseline_of_two_cells_is_refused_for_the_others():
-    measurements = measured(
-        {"bf16": [100.0, 100.1, 99.9], "int8": [100.0, 100.1, 99.9], "nf4": [80.0] * 3}
-    )
+    measurements = measured({"bf16": [100.0, 100.1, 99.9], "int8": [100.0, 100.1, 99.9], "nf4": [80.0] * 3})
     measurements["precision"] = measurements["precision"].replace("int8", "bf16")
     nf4 = summarise(measurements, BASELINE, 3).set_index("precision").loc["nf4"]
     assert nf4["finding"] == "several baseline cells" and pd.isna(nf4["ratio"])

@@ -7,41 +7,10 @@ fresh process; a cell that fails for a reason of its own is a result, and its jo
 again. No file of the repository is an input: in a fresh clone it would be newer than its results.
 """
 
-CODE = CAMPAIGN["accept_code"] or code_hash()
-
-
-def overrides(wildcards):
-    cell = CELLS[wildcards.cell]
-    fingerprint = cell_fingerprint(grid.meaning_overrides(CAMPAIGN, cell))
-    return shlex.join(grid.job_overrides(CAMPAIGN, cell, int(wildcards.replicate), fingerprint))
-
-
-def gpus(wildcards):
-    """GPUs of the cell's model; a campaign on the processor asks for none."""
-    return model_file(CELLS[wildcards.cell].model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
-
-
-def retried(name, replicate):
-    """Whether a cell that is done shall be measured again, by the campaign's `retry`."""
-    path = Path(cell_file(name, replicate))
-    if not path.exists():
-        return False
-    try:
-        status, flags = read_status(path)
-    except CellFileError:
-        return False  # aggregation refuses it, and says so
-    return bool({status, *flags} & set(CAMPAIGN["retry"]))
-
-
-if CAMPAIGN["retry"] and workflow.is_main_process:
-    again = {cell_file(cell.name, replicate) for cell, replicate in ORDER if retried(cell.name, replicate)}
-    workflow.dag_settings.forcerun = frozenset({*workflow.dag_settings.forcerun, *again})
-
 
 rule measure_cell:
     input:
-        # ancient: a checkpoint made again (a new disk, a new machine) is the same checkpoint.
-        model=lambda wildcards: ancient(f"{CAMPAIGN['models_dir']}/{CELLS[wildcards.cell].model}.json"),
+        model=checkpoint_manifest,
     output:
         f"{RESULTS}/cells/{{cell}}/replicate-{{replicate}}.parquet",
     log:
@@ -57,9 +26,11 @@ rule measure_cell:
         overrides=overrides,
         code=CODE,
     shell:
-        "python scripts/benchmark.py {params.overrides} output={output} &> {log}"
+        # What a failed job said reaches the person even where the disk is too full for its log.
+        "said=$(python scripts/benchmark.py {params.overrides} output={output} 2>&1 | tee {log})"
+        ' || (echo "$said" >&2; exit 1)'
 
 
 rule cells:
     input:
-        [cell_file(cell.name, replicate) for cell, replicate in ORDER],
+        EVERY_CELL,

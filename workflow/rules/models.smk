@@ -1,21 +1,19 @@
 """Checkpoints: made (bundled, synthetic) or fetched, once per model.
 
-Input: the model's Hydra file, by its content. Output: models/<name>.json, written when the folder
-beside it is complete. Fetching needs network, so it runs where snakemake runs.
+Output: models/<name>-<fingerprint>.json, written when the folder models/<name> is complete. The
+fingerprint is that of the model's Hydra file, so a model described otherwise is one not yet made.
+Fetching needs network, so it runs where snakemake runs.
 """
 
 
 rule prepare_model:
     output:
-        f"{CAMPAIGN['models_dir']}/{{model}}.json",
+        f"{CAMPAIGN['models_dir']}/{{model}}-{{fingerprint}}.json",
     log:
-        f"{RESULTS}/logs/prepare_model/{{model}}.log",
+        f"{RESULTS}/logs/prepare_model/{{model}}-{{fingerprint}}.log",
     localrule: True
     conda:
         "../../envs/benchmark-cpu.yaml"
-    params:
-        meaning=lambda wildcards: sorted_json(model_file(wildcards.model)),
-        models_dir=CAMPAIGN["models_dir"],
     shell:
-        "python scripts/prepare_model.py model={wildcards.model} models_dir={params.models_dir} &> {log}"
+        "python scripts/prepare_model.py model={wildcards.model} models_dir=$(dirname {output}) &> {log}"
         " || (cat {log} >&2; exit 1)"

@@ -6,13 +6,6 @@ with the plotted data as CSV, and report.html.
 
 from inferbench.figure_list import FIGURES, SUFFIXES
 
-
-def table(name):
-    """A table of the run whose figures are drawn, or the published one."""
-    published = CAMPAIGN["source"] == "published"
-    return f"{PUBLISHED}/{name}" if published else f"{{tables}}/{name}"
-
-
 for figure in FIGURES:
 
     rule:

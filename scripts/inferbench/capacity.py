@@ -1,0 +1,62 @@
+"""The largest batch that fits, by precision and context, from what the cells of a campaign measured."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+GROUP = ["device_name", "model", "model_source", "precision", "attention", "workload"]
+DEVICE = "device_memory_bytes"
+
+
+def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
+    """A row per device, model, precision, attention and workload that has an ok cell and a device size.
+
+    Columns: GROUP; `context` in tokens; `by_cache`, the batch whose weights, keys and values alone
+    fill the device, which no run can exceed; `by_prediction`, the batch at which the prediction made
+    before a run reaches the device's memory; and what was tried: `largest_ok` and `smallest_oom`.
+    Empty where the table does not say how much memory the devices have.
+    """
+    columns = [*GROUP, "context", "by_cache", "by_prediction", "largest_ok", "smallest_oom"]
+    if DEVICE not in measurements or measurements[DEVICE].isna().all():
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for keys, own in measurements.groupby(GROUP, sort=False, dropna=False):
+        ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "kv_cache_formula_bytes", "weight_bytes"])
+        if ok.empty:
+            continue
+        available, weights = float(ok[DEVICE].min()), float(ok["weight_bytes"].max())
+        per_sequence = float((ok["kv_cache_formula_bytes"] / ok["batch_size"]).max())
+        oom = own.loc[own["status"] == "oom", "batch_size"]
+        rows.append(
+            dict(zip(GROUP, keys, strict=True))
+            | {
+                "context": int((ok["prompt_tokens"] + ok["new_tokens"]).max()),
+                "by_cache": fitting(available, weights, per_sequence),
+                "by_prediction": _by_prediction(own, available, weights),
+                "largest_ok": int(ok["batch_size"].max()),
+                "smallest_oom": int(oom.min()) if len(oom) else None,
+            }
+        )
+    return pd.DataFrame(rows, columns=columns).astype({"by_prediction": "Int64", "smallest_oom": "Int64"})
+
+
+def fitting(available: float, fixed: float, per_sequence: float) -> int:
+    """Sequences that fit into `available` bytes beside `fixed` ones."""
+    return max(0, math.floor((available - fixed) / per_sequence))
+
+
+def _by_prediction(own: pd.DataFrame, available: float, weights: float) -> int | None:
+    """Predictions grow linearly with the batch: through two of them, or through the weights at batch 0."""
+    predicted = own.dropna(subset="predicted_bytes").drop_duplicates("batch_size").sort_values("batch_size")
+    if predicted.empty:
+        return None
+    batches = predicted["batch_size"].astype(float).tolist()
+    sizes = predicted["predicted_bytes"].astype(float).tolist()
+    if len(batches) == 1:
+        batches, sizes = [0.0, *batches], [weights, *sizes]
+    slope = (sizes[-1] - sizes[0]) / (batches[-1] - batches[0])
+    if slope <= 0:
+        return None
+    return fitting(available, sizes[0] - slope * batches[0], slope)

@@ -1,0 +1,82 @@
+"""What tokens cost: money per million at a price per GPU hour, and energy per token.
+
+Both are of decoding alone. A server that waits, prefills or loads costs more; `generate` cannot be
+taken apart, so its energy has the prefill in it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from inferbench.presentation import model_label, number
+from inferbench.schema import AXES
+
+RATE = "decode_tokens_per_s"
+ENERGY = "joules_per_token"
+
+
+def per_million_tokens(price_per_hour: float, tokens_per_s: pd.Series) -> pd.Series:
+    """Price of a million output tokens, in the price's currency: price / 3600 / rate x 1e6."""
+    return price_per_hour / 3600 / tokens_per_s * 1e6
+
+
+def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
+    """A row per cell that may be ranked and has a cost or an energy, in the summary's order.
+
+    Columns: the axes, model_source, tokens/s, `cost` with its interval (from that of the rate) and
+    joules and tokens per joule; what is not known is NaN.
+    """
+    valid = summary[summary["valid"].astype(bool)]
+    rate = {end: valid[f"{RATE}{end}"].astype(float) for end in ("", "_low", "_high")}
+    # Without a price there is no cost, whatever the rate.
+    price = float("nan") if price_per_hour is None else price_per_hour
+    joules = valid[ENERGY].astype(float)
+    table = valid[[*AXES, "model_source"]].assign(
+        rate=rate[""],
+        cost=per_million_tokens(price, rate[""]),
+        cost_low=per_million_tokens(price, rate["_high"]),
+        cost_high=per_million_tokens(price, rate["_low"]),
+        joules=joules,
+        tokens_per_joule=1 / joules,
+    )
+    return table[table[["cost", "joules"]].notna().any(axis=1)].reset_index(drop=True)
+
+
+def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[str]:
+    """What the table is of, the cheapest cell per model, and the most tokens per joule by batch size."""
+    if table.empty:
+        return []
+    sentences = []
+    if table["cost"].notna().any():
+        sentences.append(
+            f"At {number(price_per_hour)} per GPU hour, of decoding alone: prefill, loading and waiting come on"
+            " top, and a model on several GPUs costs that many times as much."
+        )
+        for _, own in table[table["cost"].notna()].groupby("model", sort=False):
+            best = own.loc[own["cost"].idxmin()]
+            sentences.append(
+                f"Least for a million output tokens of {_model(best)}, by its centre:"
+                f" {number(best['cost'])} ({_cell(best)})."
+            )
+    for _, own in table[table["joules"].notna()].groupby("model", sort=False):
+        best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
+        words = [
+            f"batch {row['batch_size']} {number(row['tokens_per_joule'])} ({_cell(row)})"
+            for _, row in best.iterrows()
+        ]
+        sentences.append(
+            f"Most tokens per joule of {_model(own.iloc[0])} by batch size, by centres: {'; '.join(words)}."
+        )
+    if (table["joules"].notna() & (table["execution"] == "generate")).any():
+        sentences.append(
+            "Energy is of decoding; that of generate, which cannot be taken apart, has its prefill in it."
+        )
+    return sentences
+
+
+def _model(row: pd.Series) -> str:
+    return model_label(row["model"], row["model_source"])
+
+
+def _cell(row: pd.Series) -> str:
+    return f"{row['precision']}, {row['attention']}, {row['execution']}, batch {row['batch_size']}"

@@ -1,0 +1,68 @@
+"""What of a campaign may be ranked: its flags, and whether its numbers drifted while it ran."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from inferbench.presentation import number
+from inferbench.schema import INVALIDATING_FLAGS, NOTES
+from inferbench.spending import duration
+from inferbench.statistics import SIGNIFICANCE
+from inferbench.summarise import drift
+
+MEANINGS = {
+    "throttled": "clocks were held down by heat or a power brake while timing",
+    "contended": "another process was on the GPU before or after timing",
+    "unstable": "warm-up did not come to rest, and the timed iterations still drifted",
+    "power_capped": "the power limit held clocks down: normal under load",
+}
+#: What only the driver's counters can show.
+FROM_DRIVER = ("throttled", "contended", "power_capped")
+
+
+def flag_counts(measurements: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each flag with its meaning, how many ok replicates carry it, and whether that forbids ranking.
+
+    Where no driver answered, what only it can show was not looked for, and the count says so.
+    """
+    ok = measurements[measurements["status"] == "ok"]
+    carried = ok["flags"].fillna("").str.split(",").map(set)
+    asked = int(ok["driver"].notna().sum())
+    rows = []
+    for flag in (*INVALIDATING_FLAGS, *NOTES):
+        looked_at = asked if flag in FROM_DRIVER else len(ok)
+        count = sum(flag in flags for flags in carried)
+        rows.append(
+            {
+                "flag": flag,
+                "meaning": MEANINGS[flag],
+                "replicates": f"{count} of {looked_at}" if looked_at or count else "not checked: no driver",
+                "ranked": "yes" if flag in NOTES else "no",
+            }
+        )
+    return rows
+
+
+def drift_sentence(measurements: pd.DataFrame) -> str:
+    """Whether decode speed moved with start time, each cell compared with itself on one card."""
+    valid = measurements[measurements["valid"].astype(bool)]
+    found = drift(measurements) if len(valid) else None
+    if found is None or found.pairs == 0 or math.isnan(found.p):
+        return "No cell has two valid replicates on one card, so drift over the campaign cannot be tested."
+    started = pd.to_datetime(valid["started_at"], utc=True, format="ISO8601")
+    over = duration((started.max() - started.min()).total_seconds())
+    test = (
+        f"seasonal Kendall test over {found.pairs} pair{'' if found.pairs == 1 else 's'} of replicates of one"
+        f" cell: tau {found.tau:+.2f}, p {number(found.p, 2)}"
+    )
+    if found.p <= SIGNIFICANCE:
+        slope = "" if math.isnan(found.percent_per_hour) else f", median change {_change(found)} per hour"
+        return f"Decode speed drifted over the {over} between the first start and the last ({test}{slope})."
+    return f"No drift of decode speed was found over the {over} from the first start to the last ({test})."
+
+
+def _change(found) -> str:
+    return f"{found.percent_per_hour:+.1f}%" if abs(found.percent_per_hour) < 100 else "over 100%"

@@ -1,0 +1,102 @@
+"""Draw where a decode step spends its time: matrix products, dequantisation, attention, other, gaps.
+
+A panel per model, workload and batch size; a bar per execution, attention and precision. Kernel times
+come from one profiled step, gaps are the part of an unprofiled step in which no kernel runs.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from inferbench.cell_means import cell_means, in_row_order, models_and, row_label
+from inferbench.figures import heading, only_words, run
+from inferbench.presentation import axes_words, number, precision_order, split_axes
+from inferbench.stacks import Look, draw_stacks, label_ends, stack_legend
+
+PARTS = {
+    "step_matmul_ms": Look("matrix products", "#332288"),
+    "step_dequantise_ms": Look("dequantisation", "#DDCC77", "//"),
+    "step_attention_ms": Look("attention", "#44AA99", "\\\\"),
+    "step_other_ms": Look("other kernels", "#AA4499", ".."),
+    "step_gap_ms": Look("gaps: no kernel runs", "white", "///"),
+}
+STEP = ["tpot_unread_ms", "tpot_ms", "gpu_busy_fraction"]
+PANEL = ["device_name", "model", "workload", "batch_size"]
+ROW = ["execution", "attention", "precision"]
+MAX_BARS = 80
+
+
+def step_times(measurements: pd.DataFrame) -> pd.DataFrame:
+    """A row per profiled cell: the parts of its step in ms, the step itself (`step_ms`) and its busy share.
+
+    The step is the unprofiled one that reads no token back, where that was measured.
+    """
+    data = cell_means(measurements, [*PARTS, *STEP])
+    data = data[data["step_gap_ms"].notna()]
+    data["step_ms"] = data["tpot_unread_ms"].fillna(data["tpot_ms"])
+    data = data.drop(columns=["tpot_unread_ms", "tpot_ms"])
+    ranks = {name: place for place, name in enumerate(precision_order(data["precision"]))}
+    by_precision = data.sort_values("precision", key=lambda names: names.map(ranks), kind="stable")
+    return in_row_order(by_precision).sort_values(
+        PANEL, kind="stable", key=lambda values: values.map({name: n for n, name in enumerate(dict.fromkeys(values))})
+    ).reset_index(drop=True)  # fmt: skip
+
+
+def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure, pd.DataFrame]:
+    """The figure and its data, in milliseconds."""
+    title = "Where a decode step spends its time"
+    data = step_times(measurements)
+    if data.empty:
+        return only_words(title, models_and(measurements, _nothing(measurements))), tidy(data)
+    shown = data.head(MAX_BARS)
+    common, varying = split_axes(data, [*PANEL, *ROW])
+    panels = list(shown.groupby(PANEL, sort=False))
+    heights = [len(own) for _, own in panels]
+    figure, grid = plt.subplots(
+        len(panels), 1, figsize=(9.2, 0.6 + 0.27 * sum(heights) + 0.65 * len(panels)),
+        height_ratios=heights, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes, (_, own) in zip(grid[:, 0], panels, strict=True):
+        draw_stacks(axes, own, PARTS)
+        bars = [axis for axis in ROW if axis in varying] or ["precision"]
+        axes.set_yticks(range(len(own)), [row_label(row, bars) for _, row in own.iterrows()])
+        label_ends(axes, own[list(PARTS)].sum(axis=1), [_label(row) for row in own.itertuples()])
+        if panel_axes := [axis for axis in PANEL if axis in varying]:
+            axes.set_title(axes_words(own.iloc[0], panel_axes), loc="left")
+    grid[-1, 0].set_xlabel("time of a decode step (ms)")
+    stack_legend(figure, list(PARTS.values()))
+    left_out = f"The first {len(shown)} of {len(data)} cells are drawn." if len(shown) < len(data) else ""
+    overlap = "Kernels that overlap are counted in each of their classes."
+    flagged = "" if shown["valid"].all() else "Cells in [brackets] carry a flag: not to be ranked."
+    heading(figure, title, common, overlap, flagged, left_out)
+    return figure, tidy(data)
+
+
+def tidy(data: pd.DataFrame) -> pd.DataFrame:
+    """The same, a row per cell and quantity."""
+    quantities = [*PARTS, "step_ms", "gpu_busy_fraction"]
+    return data.melt([name for name in data if name not in quantities], quantities, "quantity", "value")
+
+
+def _label(row) -> str:
+    words = f"step {number(row.step_ms)} ms, GPU busy {100 * row.gpu_busy_fraction:.0f}%"
+    return words if row.valid else f"[{words}]"
+
+
+def _nothing(measurements: pd.DataFrame) -> str:
+    ok = measurements[measurements["status"] == "ok"]
+    if ok.empty:
+        return "No cell ended ok: there is nothing to draw."
+    if ok["device_uuid"].isna().all():
+        return "These cells ran on a CPU, where kernels are not profiled: there is no breakdown of a step."
+    return "No cell has a profiled step: there is no breakdown."
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    run(draw, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""On a CUDA GPU: captured and compiled steps are right, and the driver sees a competing process."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from inferbench import checks, nvml
+from inferbench.captured import CapturedDecoder
+from inferbench.ceilings import measure_ceilings
+from inferbench.cell import open_gpu
+from inferbench.config import Dtype, ExecutionMode
+from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from models import benchmark_config, execution, tiny_llama, unequal_batch
+
+pytestmark = pytest.mark.gpu
+GPU = torch.device("cuda", 0)
+NEW = 12
+
+
+def captured(model, batch, mode):
+    decoder = CapturedDecoder(model, len(batch.input_ids), batch.input_ids.shape[1] + NEW, execution(mode))
+    decoder.capture(batch)
+    assert decoder.graph is not None
+    return decoder
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("mode", [ExecutionMode.cuda_graph, ExecutionMode.compiled])
+def test_captured_modes_give_the_loops_tokens_in_fp32(mode, attention):
+    model, batch = tiny_llama(attention, device=GPU), unequal_batch(GPU)
+    expected = decode(LoopDecoder(model), batch, NEW).tokens
+    assert torch.equal(decode(GenerateDecoder(model), batch, NEW).tokens, expected)
+    decoder = captured(model, batch, mode)
+    checks.check_replay(decoder, batch)
+    checks.check_logits(model, decoder, batch, benchmark_config(mode, attention))
+    assert torch.equal(decode(decoder, batch, NEW).tokens, expected)
+
+
+def test_captured_flash_attention_is_right_with_padding():
+    pytest.importorskip("flash_attn")
+    model = tiny_llama("flash_attention_2", torch.bfloat16, GPU, head_dim=64)
+    batch = unequal_batch(GPU)
+    decoder = captured(model, batch, ExecutionMode.cuda_graph)
+    config = benchmark_config(ExecutionMode.cuda_graph, "flash_attention_2", Dtype.bfloat16)
+    checks.check_replay(decoder, batch)
+    checks.check_logits(model, decoder, batch, config)
+
+
+class NeverReplayed:
+    def replay(self):
+        pass
+
+
+def test_a_graph_that_is_never_replayed_is_caught():
+    model, batch = tiny_llama(device=GPU), unequal_batch(GPU)
+    decoder = captured(model, batch, ExecutionMode.cuda_graph)
+    decoder.graph = NeverReplayed()
+    with pytest.raises(checks.CheckFailed):
+        checks.check_replay(decoder, batch)
+
+
+def test_ceilings_are_near_the_datasheet():
+    found = measure_ceilings(GPU)
+    if found["datasheet_bandwidth_gb_s"] is None:
+        pytest.skip("no datasheet figure for this GPU")
+    assert 0.5 < found["copy_bandwidth_gb_s"] / found["datasheet_bandwidth_gb_s"] < 1.05
+    assert 0.3 < found["matmul_tflop_s"] / found["datasheet_tflop_s"] < 1.05
+
+
+COMPETITOR = (
+    "import torch, time; x = torch.ones(8, device='cuda'); print('ready', flush=True); time.sleep(60)"
+)
+
+
+def test_a_competing_process_is_seen():
+    torch.ones(1, device=GPU)
+    gpu = open_gpu(GPU)
+    if gpu is None:
+        pytest.skip("no driver interface")
+    alone = gpu.snapshot()
+    competitor = subprocess.Popen([sys.executable, "-c", COMPETITOR], stdout=subprocess.PIPE, env=os.environ)
+    try:
+        competitor.stdout.readline()
+        time.sleep(1)
+        crowded = gpu.snapshot()
+    finally:
+        competitor.kill()
+        competitor.wait()
+    assert "contended" not in nvml.validity_flags(alone, alone, 1.0)
+    assert "contended" in nvml.validity_flags(alone, crowded, 1.0)

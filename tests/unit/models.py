@@ -1,0 +1,66 @@
+"""Small real models for tests, made in memory."""
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from inferbench.config import (
+    AttentionConfig,
+    BenchmarkConfig,
+    Dtype,
+    ExecutionConfig,
+    ExecutionMode,
+    MeasureConfig,
+    ModelConfig,
+    PrecisionConfig,
+    Quantisation,
+    Source,
+    WorkloadConfig,
+)
+from inferbench.prompts import pad_left
+
+CPU = torch.device("cpu")
+
+
+def tiny_llama(attention="sdpa", dtype=torch.float32, device=CPU, head_dim=32):
+    """Two layers, grouped-query attention, seeded weights large enough that logits differ clearly."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        num_hidden_layers=2,
+        hidden_size=128,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
+        intermediate_size=256,
+        vocab_size=512,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+    model.generation_config.pad_token_id = 0
+    return model.to(device).eval()
+
+
+def unequal_batch(device=CPU):
+    """Three prompts of 7, 4 and 5 tokens."""
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(1, 512, (length,), generator=generator).tolist() for length in (7, 4, 5)]
+    return pad_left(rows, padding=0, device=device)
+
+
+def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.float32, **changes):
+    config = BenchmarkConfig(
+        model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
+        attention=AttentionConfig(name=attention, implementation=attention),
+        execution=ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager"),
+        workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),
+        measure=MeasureConfig(),
+    )
+    for key, value in changes.items():
+        setattr(config, key, value)
+    return config
+
+
+def execution(mode: ExecutionMode) -> ExecutionConfig:
+    return ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager")

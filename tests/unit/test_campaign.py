@@ -1,0 +1,127 @@
+"""A campaign's declaration: defaults, and one sentence for each thing that is wrong with it."""
+
+import datetime
+
+import pytest
+import yaml
+
+from inferbench.campaign import CampaignError, hydra_options, load_campaign
+from inferbench.fingerprint import REPOSITORY
+
+CAMPAIGN = {
+    "campaign": "made-up",
+    "axes": {
+        "model": ["tiny"],
+        "precision": ["bf16", "nf4"],
+        "attention": ["sdpa"],
+        "execution": ["loop"],
+        "workload": ["tiny"],
+        "batch_size": [1],
+    },
+}
+
+
+def axes(**changes):
+    return {"axes": {**CAMPAIGN["axes"], **changes}}
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(REPOSITORY.glob("config/campaigns/*.yaml")), "config/config.yaml"], ids=str
+)
+def test_the_campaigns_of_this_repository_are_valid(path):
+    load_campaign(yaml.safe_load((REPOSITORY / path).read_text()))
+
+
+def test_what_is_left_out_has_its_default_and_what_is_there_stays():
+    campaign = load_campaign({**CAMPAIGN, "seed": 3})
+    assert campaign["seed"] == 3
+    assert campaign["axes"] == CAMPAIGN["axes"]
+    assert (campaign["replicates"], campaign["device"], campaign["source"]) == (3, "cuda", "run")
+    assert (campaign["also"], campaign["exclude"], campaign["retry"], campaign["measure"]) == ([], [], [], {})
+    assert (campaign["baseline"], campaign["accept_code"]) == ({"precision": "bf16"}, None)
+
+
+def test_the_campaign_handed_in_is_left_as_it_was():
+    before = yaml.safe_dump(CAMPAIGN)
+    load_campaign(CAMPAIGN)["axes"]["precision"].append("fp16")
+    assert yaml.safe_dump(CAMPAIGN) == before
+
+
+def test_a_name_that_yaml_reads_as_a_date_is_a_name():
+    assert load_campaign({**CAMPAIGN, "campaign": datetime.date(2026, 1, 5)})["campaign"] == "2026-01-05"
+
+
+WRONG = {
+    "nothing": ({}, None, "campaign file: campaign, axes is missing"),
+    "no batch sizes": (
+        {"axes": {"model": ["tiny"]}},
+        None,
+        "axes: precision, attention, execution, workload, batch_",
+    ),
+    "unknown key": (
+        {"axis": {}},
+        CAMPAIGN,
+        "campaign file: unknown key axis; the keys here are accept_code,",
+    ),
+    "unknown axis": (
+        axes(batch=[1]),
+        CAMPAIGN,
+        "axes: unknown key batch; the keys here are attention, batch_size,",
+    ),
+    "unknown status": ({"retry": ["bad"]}, CAMPAIGN, 'retry.0: "bad" does not fit'),
+    "empty axis": (
+        axes(attention=[]),
+        CAMPAIGN,
+        "axes.attention: the list is empty; name at least one value.",
+    ),
+    "a name twice": (axes(attention=["sdpa", "sdpa"]), CAMPAIGN, "axes.attention: "),
+    "a name for a list": (axes(model="tiny"), CAMPAIGN, 'axes.model: "tiny" does not fit'),
+    "batch 0": (axes(batch_size=[0]), CAMPAIGN, "axes.batch_size.0: 0 does not fit"),
+    "batch in words": (axes(batch_size=["one"]), CAMPAIGN, 'axes.batch_size.0: "one" does not fit'),
+    "half a batch": (axes(batch_size=[1.5]), CAMPAIGN, "axes.batch_size.0: 1.5 does not fit"),
+    "a batch as a float": (axes(batch_size=[1.0]), CAMPAIGN, "axes.batch_size.0: 1.0 does not fit"),
+    "a batch as a truth value": (axes(batch_size=[True]), CAMPAIGN, "axes.batch_size.0: true does not fit"),
+    "replicates as a float": ({"replicates": 2.0}, CAMPAIGN, "replicates: 2.0 does not fit"),
+    "a path as a name": ({"campaign": "../other"}, CAMPAIGN, 'campaign: "../other" does not fit'),
+    "a device": ({"device": "tpu"}, CAMPAIGN, 'device: "tpu" does not fit'),
+    "everything excluded": (
+        {"exclude": [{"batch_size": 1}]},
+        CAMPAIGN,
+        "campaign made-up: exclude leaves no cell",
+    ),
+    "unknown model": (
+        axes(model=["huge"]),
+        CAMPAIGN,
+        "model huge has no file config/hydra/model/huge.yaml; there are",
+    ),
+    "a base as a name": (axes(precision=["base_4bit"]), CAMPAIGN, "precision base_4bit has no file"),
+    "unknown name to exclude": ({"exclude": [{"precision": "fp9"}]}, CAMPAIGN, "precision fp9 has no file"),
+    "unknown name in also": ({"also": [{"workload": ["w"]}]}, CAMPAIGN, "workload w has no file"),
+    "empty exclusion": ({"exclude": [{}]}, CAMPAIGN, "exclude.0: "),
+    "baseline elsewhere": (
+        {"baseline": {"precision": "fp16"}},
+        CAMPAIGN,
+        'baseline {"precision": "fp16"} matches no',
+    ),
+    "several baselines": ({"baseline": {"precision": ["bf16", "nf4"]}}, CAMPAIGN, "baseline.precision: "),
+}
+
+
+@pytest.mark.parametrize("changes, rest, beginning", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_one_sentence_that_names_it(changes, rest, beginning):
+    with pytest.raises(CampaignError) as caught:
+        load_campaign({**(rest or {}), **changes})
+    assert str(caught.value).startswith(beginning)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_lists_those_that_there_are():
+    with pytest.raises(CampaignError) as caught:
+        load_campaign({**CAMPAIGN, **axes(attention=["flash"])})
+    listed = str(caught.value).split("there are ")[1].rstrip(".").split(", ")
+    assert {"eager", "sdpa", "flash_attention_2"} <= set(listed)
+
+
+def test_bases_that_options_share_are_no_options():
+    assert "nf4" in hydra_options("precision")
+    assert not any("base" in name for name in (*hydra_options("precision"), *hydra_options("workload")))

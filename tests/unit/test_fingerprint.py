@@ -1,0 +1,160 @@
+"""Hashes change with what they stand for, and with nothing else."""
+
+import shutil
+
+import pytest
+
+from inferbench import fingerprint
+from inferbench.fingerprint import cell_fingerprint, code_hash
+
+CELL = ["model=tiny", "precision=nf4", "attention=sdpa", "execution=loop", "workload=short", "device=cpu"]
+
+
+def forget():
+    """Hashes are remembered while a workflow is planned; here files change in between."""
+    for function in vars(fingerprint).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    yield
+    forget()
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of its own: this one's configuration, and three small modules."""
+    for folder in ("config", "envs"):
+        shutil.copytree(fingerprint.REPOSITORY / folder, tmp_path / folder)
+    package = tmp_path / "scripts" / "inferbench"
+    package.mkdir(parents=True)
+    (package / "worker.py").write_text(
+        '"""Measures."""\nimport os\nfrom inferbench import clock\n\n'
+        'def measure():\n    """Seconds."""\n    from inferbench.lazy import load  # only now\n    return load()\n'
+    )
+    (package / "clock.py").write_text("RESOLUTION = 1\n")
+    (package / "lazy.py").write_text("def load():\n    return 1\n")
+    (package / "other.py").write_text("UNUSED = 1\n")
+    monkeypatch.setattr(fingerprint, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(fingerprint, "HYDRA_DIR", tmp_path / "config" / "hydra")
+    monkeypatch.setattr(fingerprint, "SCRIPTS", tmp_path / "scripts")
+    return tmp_path
+
+
+def of(*overrides: str) -> str:
+    """The fingerprint of CELL with these overrides, from the files as they are now."""
+    forget()
+    return cell_fingerprint([*CELL, *overrides])
+
+
+def hash_now() -> str:
+    forget()
+    return code_hash()
+
+
+def test_the_order_of_overrides_and_where_things_lie_do_not_count():
+    same = {
+        cell_fingerprint(CELL[::-1]),
+        of(
+            "output=elsewhere/x.parquet",
+            "replicate=3",
+            "campaign=c",
+            "cell=d",
+            "fingerprint=e",
+            "models_dir=m",
+        ),
+    }
+    assert same == {of()}
+
+
+def test_every_axis_and_setting_counts():
+    changes = (
+        "model=smollm2-135m",
+        "precision=fp4",
+        "attention=eager",
+        "execution=generate",
+        "workload=tiny",
+    )
+    changes += (
+        "batch_size=2",
+        "device=cuda",
+        "seed=1",
+        "cpu_threads=4",
+        "measure.max_seconds=3",
+        "timeout_s=5",
+    )
+    assert len({of(), *map(of, changes)}) == 1 + len(changes)
+
+
+def test_what_is_left_out_is_what_the_defaults_say():
+    assert cell_fingerprint([]) == cell_fingerprint(
+        ["model=smollm2-135m", "precision=bf16", "workload=short"]
+    )
+
+
+@pytest.mark.parametrize(
+    "file, concerned",
+    [
+        ("config/hydra/precision/nf4.yaml", {"nf4"}),
+        ("config/hydra/precision/base_4bit.yaml", {"nf4", "nf4-double", "fp4"}),
+        ("config/hydra/workload/base.yaml", {"nf4", "nf4-double", "fp4", "bf16"}),
+        ("config/prompts.yaml", {"nf4", "nf4-double", "fp4", "bf16"}),
+        ("config/hydra/benchmark.yaml", {"nf4", "nf4-double", "fp4", "bf16"}),
+        ("envs/benchmark-cpu.txt", {"nf4", "nf4-double", "fp4", "bf16"}),
+        ("config/hydra/model/smollm2-135m.yaml", set()),
+        ("config/hydra/prepare_model.yaml", set()),
+        ("envs/benchmark-gpu.txt", set()),
+        ("envs/figures.txt", set()),
+    ],
+)
+def test_a_file_concerns_the_cells_that_compose_it(repository, file, concerned):
+    precisions = ("nf4", "nf4-double", "fp4", "bf16")
+    before = {name: of(f"precision={name}") for name in precisions}
+    path = repository / file
+    path.write_text("# A comment.\n" + path.read_text() + "\n# Another one.\n")
+    assert {name: of(f"precision={name}") for name in precisions} == before
+    path.write_text(path.read_text() + ("- added\n" if file == "config/prompts.yaml" else "added: 1\n"))
+    assert {name for name in precisions if of(f"precision={name}") != before[name]} == concerned
+
+
+def test_a_gpu_cell_depends_on_its_own_lock(repository):
+    before = of("device=cuda")
+    lock = repository / "envs" / "benchmark-gpu.txt"
+    lock.write_text(lock.read_text() + "added==1\n")
+    assert of("device=cuda") != before
+
+
+@pytest.mark.parametrize(
+    "file, old, new, changes",
+    [
+        ("worker.py", '"""Seconds."""', '"""Wall seconds,\n    of all."""', False),
+        ("worker.py", "# only now", "# later", False),
+        ("worker.py", "return load()", "return (\n        load()\n    )", False),
+        ("worker.py", "return load()", "return 2 * load()", True),
+        ("worker.py", "import os\n", "import os, sys\n", True),
+        ("clock.py", "RESOLUTION = 1", "RESOLUTION = 2", True),
+        ("clock.py", "1", "1.0", True),
+        ("lazy.py", "return 1", "return 3", True),
+        ("other.py", "UNUSED = 1", "UNUSED = 2", False),
+    ],
+)
+def test_code_counts_and_what_is_written_about_it_does_not(repository, file, old, new, changes):
+    before = hash_now()
+    path = repository / "scripts" / "inferbench" / file
+    path.write_text(path.read_text().replace(old, new))
+    assert (hash_now() != before) == changes
+
+
+def test_a_text_that_is_no_docstring_counts(repository):
+    lazy = repository / "scripts" / "inferbench" / "lazy.py"
+    lazy.write_text('def load():\n    name = "a"\n    return name\n')
+    before = hash_now()
+    lazy.write_text('def load():\n    name = "b"\n    return name\n')
+    assert hash_now() != before
+
+
+def test_modules_that_import_each_other_are_hashed_once(repository):
+    (repository / "scripts" / "inferbench" / "clock.py").write_text("from inferbench import worker\n")
+    assert len(hash_now()) == 16

@@ -1,0 +1,182 @@
+"""What is read off a measurement: when to stop, kernels, memory, the driver's flags."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from inferbench import ceilings, load, memory, nvml, profiling, support
+from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
+from inferbench.decoding import Timeline
+from inferbench.timing import half_difference, is_steady, measure, warm_up
+from models import CPU, benchmark_config, tiny_llama
+
+
+def runs(*seconds):
+    """A run function whose calls take these many seconds, by their own clock."""
+    waiting = iter(seconds)
+    return lambda: Timeline(None, [0.0, next(waiting)])
+
+
+def test_warm_up_ends_when_runs_agree_and_says_so():
+    settings = MeasureConfig(warmup_min_iterations=2, warmup_max_iterations=10, steady_tolerance=0.02)
+    slow_start = runs(9.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert warm_up(slow_start, settings) is True
+    never = runs(*range(1, 11))
+    assert warm_up(never, settings) is False
+
+
+def test_steady_compares_medians_of_halves():
+    assert is_steady([5.0, 1.00, 1.01], 0.02) is False  # median of 5.0 alone against 1.01
+    assert is_steady([1.0, 1.0, 1.01, 1.01], 0.02) is True
+    assert is_steady([1.0], 0.02) is False
+    assert half_difference([1.0, 1.0, 1.2, 1.2]) == pytest.approx(0.2)
+
+
+def test_measuring_stops_at_the_target_but_not_before_the_minimum():
+    settings = MeasureConfig(
+        min_iterations=3, max_iterations=30, min_seconds=0, target_relative_interval=0.02
+    )
+    assert len(measure(runs(*[1.0] * 30), settings)) == 3
+    noisy = runs(*[1.0, 2.0] * 15)
+    assert len(measure(noisy, settings)) == 30
+
+
+def test_union_of_overlapping_kernels():
+    # 0-2 and 1-3 overlap to 3; 5-6 is apart; 5.2-5.8 lies within it.
+    assert profiling.union_length([(1, 3), (0, 2), (5, 6), (5.2, 5.8)]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("void pytorch_flash::flash_fwd_splitkv_kernel<...>", {"sdpa:flash"}),
+        ("void flash::flash_fwd_splitkv_kernel<...>", {"flash_attention_2"}),
+        ("fmha_cutlassF_bf16_aligned_64x128_rf_sm80(...)", {"sdpa:efficient"}),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", {"sdpa:flash"}),
+        ("aten::_scaled_dot_product_attention_math", {"sdpa:math"}),
+        ("aten::_softmax", {"eager"}),
+        ("aten::mm", set()),
+    ],
+)
+def test_attention_is_named_by_what_ran(name, expected):
+    assert profiling.attention_names([name, "aten::add"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nvjet_tst_64x8_64x16_4x1_v_bz_TNT", "matmul"),
+        ("void gemv2T_kernel_val<int, ...>", "matmul"),
+        ("void kgemm_4bit_inference_naive<__nv_bfloat16, 128, 16>", "matmul"),
+        ("void kDequantizeBlockwise<__nv_bfloat16, 512, 64, 8, 2>", "dequantise"),
+        ("kdequant_mm_int32_fp16", "dequantise"),
+        ("void kInt8VectorQuant<__half, 1024, 0>", "dequantise"),
+        ("void flash::flash_fwd_splitkv_kernel", "attention"),
+        ("void at::native::vectorized_elementwise_kernel<4, ...>", "other"),
+    ],
+)
+def test_kernels_are_classed_by_name(name, expected):
+    assert profiling.kernel_class(name) == expected
+
+
+def test_weights_are_counted_by_storage_and_tied_ones_once():
+    model = tiny_llama()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    assert load.weight_bytes(model) == 4 * parameters + buffers
+    model.lm_head.weight = model.model.embed_tokens.weight
+    assert load.weight_bytes(model) == 4 * (parameters - 512 * 128) + buffers
+
+
+def test_a_decode_step_reads_all_but_an_untied_embedding():
+    model = tiny_llama()
+    assert load.weight_bytes(model) - load.decode_weight_bytes(model, 1) == 512 * 128 * 4
+    model.lm_head.weight = model.model.embed_tokens.weight
+    assert load.weight_bytes(model) == load.decode_weight_bytes(model, 1)
+
+
+def test_expected_share_of_experts():
+    # 8 of 64: one token touches 1/8; of two independent ones 1 - (7/8)^2 = 15/64 are touched.
+    config = SimpleNamespace(num_experts=64, num_experts_per_tok=8)
+    assert load.expert_share(config, 1) == pytest.approx(1 / 8)
+    assert load.expert_share(config, 2) == pytest.approx(15 / 64)
+    assert load.expert_share(SimpleNamespace(), 4) == 1
+
+
+def test_hopeless_cells_are_skipped_with_the_arithmetic_and_near_ones_tried():
+    memory.require_hope(149, 100)
+    with pytest.raises(support.Hopeless, match=r"3\.0 GiB, more than 1\.5 times the 1\.0 GiB"):
+        memory.require_hope(3 * 2**30, 2**30)
+
+
+def test_predicted_weights_follow_the_precision():
+    shape = memory.model_shape(tiny_llama().config)
+    full = benchmark_config(dtype=Dtype.bfloat16)
+    four_bit = benchmark_config(dtype=Dtype.bfloat16)
+    four_bit.precision.quantisation = Quantisation.nf4
+    # A weight inside the layers goes from 2 bytes to half a byte and a float32 per 64.
+    saved = shape.layer_weights * (2 - 0.5 - 4 / 64)
+    found = memory.predict_bytes(full, shape, CPU) - memory.predict_bytes(four_bit, shape, CPU)
+    assert found == pytest.approx(saved, abs=1)
+
+
+def test_ceilings_are_measured_on_whatever_device_there_is():
+    found = ceilings.measure_ceilings(CPU)
+    assert found["copy_bandwidth_gb_s"] > 0 and found["matmul_tflop_s"] > 0
+    assert found["datasheet_bandwidth_gb_s"] is None
+    assert ceilings.datasheet("NVIDIA H100 80GB HBM3") == (3350, 989)
+    assert ceilings.datasheet("NVIDIA H200") == (4800, 989)
+
+
+def test_without_a_driver_there_is_no_gpu_and_no_error():
+    assert nvml.Gpu.open("GPU-00000000-0000-0000-0000-000000000000") is None
+
+
+def snapshot(thermal=0.0, brake=0.0, cap=0.0, foreign=0):
+    """The driver's counters, simulated: this machine has no driver."""
+    held = {"thermal": thermal, "power_brake": brake, "power_cap": cap}
+    return nvml.Snapshot(throttle_s=held, foreign_processes=foreign)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (snapshot(), snapshot(), []),
+        (snapshot(thermal=5.0), snapshot(thermal=5.0), []),  # what happened before the measurement
+        (snapshot(), snapshot(thermal=0.001), ["throttled"]),
+        (snapshot(), snapshot(brake=0.2), ["throttled"]),
+        (snapshot(), snapshot(cap=2.0), ["power_capped"]),
+        (snapshot(), snapshot(cap=0.05), []),  # half a percent of ten seconds
+        (snapshot(foreign=1), snapshot(), ["contended"]),
+        (snapshot(), snapshot(foreign=1), ["contended"]),
+    ],
+)
+def test_flags_come_from_what_changed_while_measuring(before, after, expected):
+    assert nvml.validity_flags(before, after, seconds=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (benchmark_config(attention="flash_attention_2", dtype=Dtype.bfloat16), "runs on CUDA GPUs only"),
+        (benchmark_config(ExecutionMode.cuda_graph), "a CUDA graph needs a CUDA GPU"),
+    ],
+)
+def test_what_a_cpu_cannot_run_is_said_before_loading(config, reason):
+    assert reason in support.unsupported_reason(config, CPU)
+
+
+def test_what_a_gpu_cannot_run_is_said_before_loading():
+    gpu = torch.device("cuda")
+    outliers = benchmark_config(ExecutionMode.cuda_graph, dtype=Dtype.float16)
+    outliers.precision.quantisation = Quantisation.int8
+    assert "outlier path of LLM.int8" in support.unsupported_reason(outliers, gpu)
+    outliers.precision.outlier_threshold = 0.0
+    assert support.unsupported_reason(outliers, gpu) is None
+    flash = benchmark_config(attention="flash_attention_2")
+    assert "flash_attn, which is not installed" in support.unsupported_reason(flash, gpu)
+
+
+def test_the_plain_cell_is_supported_everywhere():
+    assert support.unsupported_reason(benchmark_config(), CPU) is None

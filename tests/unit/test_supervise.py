@@ -1,0 +1,91 @@
+"""However a measuring process ends, its parent has a record: here small programs stand in for it."""
+
+import pytest
+
+from inferbench import supervise
+
+RECORD = 'say({"record": {"status": "ok", "flags": []}})\n'
+HEAD = """
+import json, os, signal, sys, time
+answer = os.fdopen(int(sys.argv[1]), "w")
+def say(message, end="\\n"):
+    answer.write((message if isinstance(message, str) else json.dumps(message)) + end)
+    answer.flush()
+"""
+
+
+@pytest.fixture
+def ended(tmp_path, monkeypatch):
+    """`ended(program, timeout_s)`: the record of a worker that runs this program."""
+
+    def run(program: str, timeout_s: float = 60, config: dict | None = None, environment: dict | None = None):
+        package = tmp_path / "inferbench"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / "worker.py").write_text(HEAD + program)
+        monkeypatch.setattr(supervise, "PACKAGE_PARENT", tmp_path)
+        return supervise.run_worker(config or {}, environment or {}, timeout_s)
+
+    return run
+
+
+def test_what_the_worker_found_is_handed_back(ended):
+    program = 'asked = json.load(sys.stdin)["config"]\n'
+    program += 'say({"record": {"status": "ok", "asked": asked, "threads": os.environ["OMP_NUM_THREADS"]}})\n'
+    record = ended(program, config={"batch_size": 3}, environment={"OMP_NUM_THREADS": "7"})
+    assert record == {"status": "ok", "asked": {"batch_size": 3}, "threads": "7"}
+
+
+ENDS = {
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "failed", "killed by SIGKILL during load"),
+    "segmentation fault": (
+        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.kill(os.getpid(), signal.SIGSEGV)",
+        "failed",
+        "killed by SIGSEGV during load",
+    ),
+    "abort": (
+        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.abort()",
+        "failed",
+        "killed by SIGABRT during load",
+    ),
+    "exit": ("sys.exit(3)", "failed", "the measuring process exited with 3 during load; see the log"),
+    "no answer": ("", "failed", "the measuring process exited with 0 during load; see the log"),
+    "half an answer": (
+        "say('{\"record\": {\"sta', end=''); os.kill(os.getpid(), signal.SIGKILL)",
+        "failed",
+        "killed by SIGKILL during load",
+    ),
+    "too slow": ("time.sleep(600)", "timeout", "over timeout_s = 1 s, during load"),
+}
+
+
+@pytest.mark.parametrize("program, status, reason", ENDS.values(), ids=ENDS)
+def test_a_worker_without_an_answer_has_a_status_and_a_reason(ended, program, status, reason):
+    stages = 'say({"stage": "ceilings"})\nsay({"stage": "load"})\n'
+    record = ended(stages + program, timeout_s=1 if status == "timeout" else 60)
+    assert record == {"status": status, "reason": reason}
+
+
+def test_a_worker_that_dies_before_it_reads_its_request(ended):
+    # more than a pipe holds, so that the parent is still writing
+    record = ended("os._exit(9)", config={"architecture": "x" * 1_000_000})
+    assert record["reason"] == "the measuring process exited with 9 during startup; see the log"
+
+
+@pytest.mark.parametrize(
+    "program", ["time.sleep(600)", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"]
+)
+def test_an_answer_counts_whatever_the_process_does_after_it(ended, program):
+    assert ended(RECORD + program, timeout_s=2)["status"] == "ok"
+
+
+def test_no_worker_outlives_its_time(ended, tmp_path):
+    pid = tmp_path / "pid"
+    ended(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nsignal.pause()", timeout_s=2)
+    with pytest.raises(ProcessLookupError):
+        supervise.os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize("timeout_s", [1e9, float("inf")])
+def test_a_time_limit_of_years_or_none(ended, timeout_s):
+    assert ended(RECORD, timeout_s=timeout_s)["status"] == "ok"

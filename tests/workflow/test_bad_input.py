@@ -1,0 +1,159 @@
+"""Bad input is one clear sentence and a non-zero exit, and nothing half-written stays behind."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from checkouts import cell_file
+
+CELL = "tiny--bf16--sdpa--loop--tiny--b1/1"
+CAMPAIGNS = {
+    "unknown key": ({"replicas": 3}, "unknown key replicas; the keys here are accept_code, also, axes, "),
+    "unknown key of measure": ({"measure": {"seconds": 3}}, "measure: unknown key seconds"),
+    "wrong type": ({"replicates": "three"}, 'replicates: "three" does not fit'),
+    "not a whole number": ({"replicates": 2.0}, "replicates: 2.0 does not fit"),
+    "one name for a list": ({"axes": {"precision": "bf16"}}, 'axes.precision: "bf16" does not fit'),
+    "empty axis": ({"axes": {"precision": []}}, "axes.precision: the list is empty"),
+    "everything excluded": ({"exclude": [{"model": "tiny"}]}, "campaign tiny: exclude leaves no cell"),
+    "batch 0": ({"axes": {"batch_size": [1, 0]}}, "axes.batch_size.1: 0 does not fit"),
+    "unknown name": (
+        {"axes": {"precision": ["bf16", "fp8"]}},
+        "precision fp8 has no file config/hydra/precision/fp8.yaml; there are bf16, fp16, fp32, fp4, int8,",
+    ),
+    "baseline elsewhere": ({"baseline": {"precision": "nf4"}}, "matches no cell of campaign tiny"),
+    "several baselines": ({"baseline": {"precision": ["bf16", "fp32"]}}, "baseline.precision: "),
+}
+
+
+@pytest.mark.parametrize("changes, sentence", CAMPAIGNS.values(), ids=CAMPAIGNS)
+def test_a_campaign_that_cannot_be(fresh, changes, sentence):
+    before = files(fresh)
+    fresh.campaign(**changes)
+    done = fresh.snakemake()
+    assert done.code != 0
+    assert sentence in done.output
+    assert "Traceback" not in done.output
+    # Snakemake says where; the rest is the sentence.
+    assert len(done.output.strip().splitlines()) <= 3, done.output
+    assert files(fresh) == before
+
+
+def files(checkout):
+    """Names of all files but Snakemake's own."""
+    names = {str(path.relative_to(checkout.folder)) for path in checkout.folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(".snakemake/") and "__pycache__" not in name}
+
+
+@pytest.fixture
+def local_model(fresh):
+    """A checkout whose campaign measures the local checkpoint `own`: a config and no weights so far."""
+    fresh.path("config/hydra/model/own.yaml").write_text("name: own\nsource: checkpoint\npath: weights\n")
+    fresh.campaign(axes={"model": ["own"]})
+    fresh.path("weights").mkdir()
+    fresh.path("weights/config.json").write_text(json.dumps({"model_type": "llama"}))
+    return fresh
+
+
+def refused_model(checkout, sentence):
+    before = files(checkout)
+    done = checkout.snakemake()
+    assert done.code != 0
+    # ... in the last lines, after all that Snakemake says
+    assert sentence in done.output.partition("A job failed; its log is ")[2]
+    assert "Traceback" not in done.output
+    assert {name for name in files(checkout) - before if not name.endswith(".log")} == set()
+
+
+def test_a_model_folder_without_weights(local_model):
+    folder = local_model.path("weights")
+    refused_model(local_model, f"model own: {folder} holds no weights (*.safetensors)")
+
+
+def test_a_model_folder_that_is_not_there(local_model):
+    shutil.rmtree(local_model.path("weights"))
+    refused_model(local_model, f"model own: there is no checkpoint in {local_model.path('weights')}")
+
+
+def test_a_checkpoint_of_pickles(local_model):
+    local_model.path("weights/pytorch_model.bin").write_bytes(b"\x80\x02.")
+    refused_model(local_model, "holds its weights only as pickles (pytorch_model.bin), which can run code")
+
+
+def test_a_model_to_fetch_without_network(fresh):
+    fresh.campaign(axes={"model": ["qwen2.5-7b-instruct-1m"]})
+    # As on a machine without network, but at once.
+    fresh.environment["HF_HUB_OFFLINE"] = "1"
+    refused_model(fresh, "model qwen2.5-7b-instruct-1m (Qwen/Qwen2.5-7B-Instruct-1M at e28526f7bb80")
+
+
+BY_HAND = {
+    "unknown key": ("batch=4", "batch"),
+    "wrong type": ("batch_size=many", "batch_size"),
+    "batch 0": ("batch_size=0", "batch_size is 0: give a number of at least 1."),
+    "one new token": ("workload.new_tokens=1", "workload.new_tokens is 1: give a number of at least 2."),
+    "unknown name": ("precision=fp8", "fp8"),
+}
+
+
+@pytest.mark.parametrize("override, sentence", BY_HAND.values(), ids=BY_HAND)
+def test_a_cell_by_hand_that_cannot_be(clone, tmp_path, override, sentence):
+    command = [sys.executable, clone.path("scripts/benchmark.py"), "model=tiny", "output=x.parquet", override]
+    done = clone.run(*map(str, command), cwd=tmp_path)
+    assert done.code != 0
+    assert sentence in done.output
+    assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def small_disk():
+    """A shell prefix under which `mount` gives a folder a disk of its own, for that shell alone."""
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    trial = subprocess.run(
+        [*unshare, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True
+    )
+    if trial.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {trial.stderr.strip()}")
+    return shlex.join([*unshare, "bash", "-c"])
+
+
+def on_full_disk(checkout, small_disk, folder, command):
+    """Run a command while `folder` is on a disk that is full; what it left there is listed at the end."""
+    checkout.path(folder).mkdir(parents=True, exist_ok=True)
+    script = (
+        f"mount -t tmpfs -o size=16k tmpfs {folder} && head -c 16384 /dev/zero > {folder}/filler;"
+        f" {command}; code=$?; echo left: $(ls -A {folder}); exit $code"
+    )
+    return checkout.run("bash", "-c", f"{small_disk} {shlex.quote(script)}")
+
+
+def test_a_full_disk_under_a_cell_file(finished, small_disk):
+    folder = f"{cell_file(CELL).rsplit('/', 1)[0]}"
+    done = on_full_disk(finished, small_disk, folder, f"python -m snakemake --cores 2 {cell_file(CELL)}")
+    assert done.code != 0
+    assert f"cannot write {cell_file(CELL)}: No space left on device" in done.output
+    assert "Traceback" not in done.output
+    assert done.output.rstrip().endswith("left: filler")
+
+
+def test_a_full_disk_under_the_tables(finished, small_disk):
+    command = "python scripts/aggregate_cells.py --cells results/tiny/cells --output full --campaign"
+    campaign = json.loads(finished.path("results/tiny/provenance.json").read_text())["campaign"]
+    done = on_full_disk(finished, small_disk, "full", f"{command} {shlex.quote(json.dumps(campaign))}")
+    assert done.code != 0
+    assert "cannot write full/iterations.parquet: No space left on device" in done.output
+    assert "Traceback" not in done.output
+    assert done.output.rstrip().endswith("left: filler")
+
+
+def test_a_full_disk_under_the_models(fresh, small_disk):
+    done = on_full_disk(fresh, small_disk, "models", "python scripts/prepare_model.py model=tiny")
+    assert done.code != 0
+    assert "model tiny cannot be written to" in done.output
+    assert "Traceback" not in done.output
+    assert done.output.rstrip().endswith("left: filler")

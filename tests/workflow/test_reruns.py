@@ -1,0 +1,236 @@
+"""After an edit exactly what depends on it runs again; each line on the real workflow, by dry runs."""
+
+import re
+import shutil
+import sys
+
+import pytest
+
+from checkouts import DOWNSTREAM, FIGURE_RULES, REPORT, cell_file, cells
+from inferbench.cell_file import read_cell
+from inferbench.fingerprint import manifest_name
+
+ALL = cells()
+LOCK = "envs/benchmark-cpu.txt"
+TINY = "config/campaigns/tiny.yaml"
+
+
+def test_nothing_to_do_after_a_run(finished):
+    assert finished.planned() == set()
+    # ... and the campaign is the same one under its own file's name
+    assert finished.planned("--configfile", TINY) == set()
+
+
+EDITS = {
+    "precision": (
+        "config/hydra/precision/bf16.yaml",
+        "\noutlier_threshold: 5.0\n",
+        cells(precision=["bf16"]),
+    ),
+    "attention": (
+        "config/hydra/attention/flash_attention_2.yaml",
+        "\nimplementation: flash_attention_3\n",
+        cells(attention=["flash_attention_2"]),
+    ),
+    "nested default": ("config/hydra/workload/base.yaml", "\nlengths: unequal\n", ALL),
+    "prompts": ("config/prompts.yaml", "\n- One more prompt.\n", ALL),
+    "defaults of every cell": ("config/hydra/benchmark.yaml", "\nseed: 1\n", ALL),
+    "another model": ("config/hydra/model/smollm2-135m.yaml", "\ngpus: 2\n", None),
+    "a comment": ("config/hydra/precision/bf16.yaml", "\n# Half of float32.\n", None),
+    "lock": (LOCK, "\nsome-new-package==1.0\n", ALL),
+    "comment in the lock": (LOCK, "\n# Made on another day.\n", None),
+    "lock for GPUs": ("envs/benchmark-gpu.txt", "\nsome-new-package==1.0\n", None),
+    "lock of figures": ("envs/figures.txt", "\nsome-new-package==1.0\n", None),
+    "measuring code": ("scripts/inferbench/decoding.py", "\nADDED = 1\n", ALL),
+    "code that only the GPU needs": ("scripts/inferbench/nvml.py", "\nADDED = 1\n", ALL),
+    "comment in measuring code": ("scripts/inferbench/decoding.py", "\n# A thought.\n", None),
+    "supervising code": ("scripts/inferbench/supervise.py", "\nADDED = 1\n", None),
+}
+
+
+@pytest.mark.parametrize("name, added, rerun", EDITS.values(), ids=EDITS)
+def test_an_edit_measures_again_what_it_concerns(finished, name, added, rerun):
+    finished.append(name, added)
+    assert finished.planned() == (rerun | DOWNSTREAM if rerun else set())
+
+
+def test_a_docstring_of_measuring_code_measures_nothing_again(finished):
+    for name in ("decoding", "worker", "config"):
+        path = finished.path(f"scripts/inferbench/{name}.py")
+        path.write_text(re.sub(r'"""(?=\w)', '"""Better said: ', path.read_text()))
+    assert finished.planned() == set()
+
+
+def test_a_model_made_otherwise_is_made_and_measured_again(finished):
+    finished.edit("config/hydra/model/tiny.yaml", "seed: 0", "seed: 1")
+    assert finished.planned() == {"prepare_model"} | ALL | DOWNSTREAM
+
+
+def test_a_model_made_otherwise_hides_no_other_edit(finished):
+    finished.edit("config/hydra/model/tiny.yaml", "seed: 0", "seed: 1")
+    done = finished.run(sys.executable, "scripts/prepare_model.py", "model=tiny")
+    assert done.code == 0, done.output
+    assert finished.planned() == ALL | DOWNSTREAM
+    # back again: the weights of before are gone, and are not taken for those that lie there
+    finished.edit("config/hydra/model/tiny.yaml", "seed: 1", "seed: 0")
+    finished.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")
+    assert finished.planned() == {"prepare_model"} | ALL | DOWNSTREAM
+
+
+def test_an_edited_plot_draws_its_figure_and_writes_the_report(finished):
+    assert {"plot_grid", "plot_latency"} <= FIGURE_RULES
+    finished.append("scripts/plot_grid.py", "\nADDED = 1\n")
+    assert finished.planned() == {"plot_grid", "write_report", "all"}
+
+
+def test_an_edited_page_writes_the_report(finished):
+    finished.append("workflow/report/page.html.j2", "<!-- The end. -->\n")
+    assert finished.planned() == {"write_report", "all"}
+
+
+def test_edited_statistics_aggregate_again(finished):
+    finished.append("scripts/inferbench/statistics.py", "\nADDED = 1\n")
+    assert finished.planned() == DOWNSTREAM
+
+
+def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
+    # Their cells are taken as done without measuring: only what is planned matters here.
+    fresh.campaign(axes={"precision": ["bf16", "nf4", "nf4-double", "int8"], "attention": ["sdpa"]})
+    names = {
+        f"tiny--{precision}--sdpa--loop--tiny--b{batch}/1"
+        for precision in ("bf16", "nf4", "nf4-double", "int8")
+        for batch in (1, 2)
+    }
+    manifest = f"models/{manifest_name('tiny')}"
+    for path in (manifest, *(cell_file(name) for name in names)):
+        fresh.path(path).parent.mkdir(parents=True, exist_ok=True)
+        fresh.path(path).touch()
+    assert fresh.snakemake("--touch", "--forceall", "cells").code == 0
+    assert fresh.planned("cells") == set()
+    fresh.edit("config/hydra/precision/base_4bit.yaml", "dtype: bfloat16", "dtype: float16")
+    assert fresh.planned("cells") == {name for name in names if "nf4" in name} | {"cells"}
+
+
+@pytest.mark.parametrize(
+    "changes, planned",
+    [
+        ({"retry": ["oom", "timeout"]}, set()),  # no cell is either
+        ({"also": [{"precision": ["bf16"]}]}, DOWNSTREAM),  # in the grid already
+        ({"seed": 0, "cpu_threads": 2}, set()),  # the defaults, spelled out
+        ({"baseline": {"precision": "fp32", "attention": "sdpa"}}, DOWNSTREAM),
+        ({"measure": {"max_iterations": 3}}, ALL | DOWNSTREAM),
+        ({"seed": 1}, ALL | DOWNSTREAM),
+        ({"replicates": 2}, cells(replicate=[2]) | DOWNSTREAM),
+        ({"axes": {"batch_size": [1, 2, 4]}}, cells(batch_size=[4]) | DOWNSTREAM),
+        ({"axes": {"batch_size": [2]}}, DOWNSTREAM),
+        ({"exclude": [{"attention": "flash_attention_2", "batch_size": 2}]}, DOWNSTREAM),
+    ],
+    ids=str,
+)
+def test_an_edit_of_the_campaign_runs_the_difference(finished, changes, planned):
+    finished.campaign(**changes)
+    assert finished.planned() == planned
+
+
+def test_a_deleted_cell_is_measured_again(finished):
+    cell = "tiny--bf16--sdpa--loop--tiny--b2/1"
+    finished.path(cell_file(cell)).unlink()
+    assert finished.planned() == {cell} | DOWNSTREAM
+
+
+def test_a_deleted_figure_is_drawn_again(finished):
+    finished.path("results/tiny/figures/grid.png").unlink()
+    assert finished.planned() == {"plot_grid", "write_report", "all"}
+
+
+def test_a_deleted_model_measures_nothing_again(finished):
+    shutil.rmtree(finished.path("models"))
+    assert finished.planned() == set()
+
+
+def test_a_model_made_again_with_more_cells_measures_these_alone(finished):
+    """The weights of a campaign that is done are deleted for their size, all but the manifest."""
+    shutil.rmtree(finished.path("models/tiny"))
+    finished.campaign(axes={"batch_size": [1, 2, 4]})
+    assert finished.planned() == cells(batch_size=[4]) | DOWNSTREAM
+
+
+def test_retry_measures_cells_of_that_status_again(finished):
+    unsupported = cells(attention=["flash_attention_2"])
+    finished.campaign(retry=["unsupported"])
+    assert finished.planned() == unsupported | DOWNSTREAM
+    # For as long as they stay unsupported and `retry` stands in the campaign, every run tries them again.
+    again = cell_file(min(unsupported))
+    before = finished.path(again).stat().st_mtime_ns
+    done = finished.snakemake("--until", "measure_cell", "--", again)
+    assert done.code == 0, done.output
+    assert finished.path(again).stat().st_mtime_ns > before
+    assert finished.planned() == unsupported | DOWNSTREAM
+    finished.campaign()
+    assert finished.planned() == DOWNSTREAM
+
+
+def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
+    old = "tiny--fp32--flash_attention_2--loop--tiny--b1/1"
+    code = read_cell(finished.path(cell_file(old)))[0]["code"]
+    finished.append("scripts/inferbench/support.py", "\nADDED = 1\n")
+    # One new cell, whose attention no CPU has: it ends soon.
+    new = {"attention": ["flash_attention_3"], "precision": ["bf16"], "batch_size": [1]}
+    finished.campaign(accept_code=code, also=[new])
+    assert finished.planned() == {"tiny--bf16--flash_attention_3--loop--tiny--b1/1"} | DOWNSTREAM
+    done = finished.snakemake("results/tiny/measurements.parquet")
+    assert done.code == 0, done.output
+    rows = finished.table("results/tiny/measurements.parquet").set_index("attention")["mixed_code"]
+    assert not rows["flash_attention_3"]
+    assert rows.drop("flash_attention_3").tolist() == [True] * len(ALL)
+
+
+def test_a_fresh_clone_runs_everything(fresh):
+    assert fresh.planned() == {"prepare_model"} | ALL | DOWNSTREAM
+
+
+def test_the_default_campaign_is_the_demo(clone):
+    planned = clone.planned()
+    measured = {name for name in planned if "/" in name}
+    # 4 precisions x 3 attentions x 2 batch sizes x 2 replicates
+    assert len(measured) == 48
+    assert planned - measured == {"prepare_model"} | DOWNSTREAM
+
+
+def test_another_campaign_inherits_nothing_of_the_default_one(finished):
+    finished.campaign(
+        campaign="other",
+        axes={"precision": ["fp16"], "batch_size": [8]},
+        also=[{"execution": ["generate"]}],
+        exclude=[{"precision": "bf16"}],
+        measure={"max_iterations": 9, "energy_seconds": 1},
+        replicates=3,
+        seed=5,
+        baseline={"precision": "fp16"},
+    )
+    assert finished.planned("--configfile", TINY) == set()
+
+
+def test_published_results_start_no_measurement(finished):
+    publish = finished.run(sys.executable, "scripts/publish_campaign.py", "tiny", "tiny")
+    assert publish.code == 0, publish.output
+    finished.campaign(source="published")
+    assert finished.planned() == REPORT
+    finished.path("config/hydra/precision/bf16.yaml").write_text("name: bf16\ndtype: float16\n")
+    shutil.rmtree(finished.path("results/tiny"))
+    shutil.rmtree(finished.path("models"))
+    assert finished.planned() == REPORT
+    asked = finished.snakemake("--dry-run", cell_file(min(ALL)))
+    assert asked.code != 0 and "benchmark.py" not in asked.output
+
+
+def test_order_is_a_block_per_replicate_with_every_cell_in_it(fresh):
+    fresh.campaign(replicates=3)
+    priorities = {name: value for name, value in fresh.priorities().items() if "/" in name}
+    assert len(set(priorities.values())) == 3 * len(ALL)
+    order = sorted(priorities, key=priorities.get, reverse=True)
+    blocks = [order[start : start + len(ALL)] for start in (0, len(ALL), 2 * len(ALL))]
+    for replicate, block in enumerate(blocks, start=1):
+        assert set(block) == cells(replicate=[replicate])
+    inside = [[name.split("/")[0] for name in block] for block in blocks]
+    assert inside[0] != inside[1] != inside[2]
