@@ -46,7 +46,8 @@ def measurement(
     row |= {key: provenance.get(key) for key in PROVENANCE}
     row |= {f"{stage}_s": stages.get(stage) for stage in STAGES}
     row["model_source"] = provenance["config"]["model"]["source"]
-    row["seconds"] = _seconds_between(provenance["started_at"], provenance["ended_at"])
+    # A clock that was set back must not cost the table.
+    row["seconds"] = max(0.0, _seconds_between(provenance["started_at"], provenance["ended_at"]))
     row["flags"] = ",".join(flags)
     row["valid"] = ok and not set(flags) & set(INVALIDATING_FLAGS)
     if ok:

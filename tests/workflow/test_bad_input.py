@@ -14,10 +14,7 @@ from checkouts import cell_file
 CELL = "tiny--bf16--sdpa--loop--tiny--b1/1"
 CAMPAIGNS = {
     "unknown key": ({"replicas": 3}, "unknown key replicas; the keys here are accept_code, also, axes, "),
-    "unknown key of measure": ({"measure": {"seconds": 3}}, "measure: unknown key seconds"),
     "wrong type": ({"replicates": "three"}, 'replicates: "three" does not fit'),
-    "not a whole number": ({"replicates": 2.0}, "replicates: 2.0 does not fit"),
-    "one name for a list": ({"axes": {"precision": "bf16"}}, 'axes.precision: "bf16" does not fit'),
     "empty axis": ({"axes": {"precision": []}}, "axes.precision: the list is empty"),
     "everything excluded": ({"exclude": [{"model": "tiny"}]}, "campaign tiny: exclude leaves no cell"),
     "batch 0": ({"axes": {"batch_size": [1, 0]}}, "axes.batch_size.1: 0 does not fit"),
@@ -25,8 +22,6 @@ CAMPAIGNS = {
         {"axes": {"precision": ["bf16", "fp8"]}},
         "precision fp8 has no file config/hydra/precision/fp8.yaml; there are bf16, fp16, fp32, fp4, int8,",
     ),
-    "baseline elsewhere": ({"baseline": {"precision": "nf4"}}, "matches no cell of campaign tiny"),
-    "several baselines": ({"baseline": {"precision": ["bf16", "fp32"]}}, "baseline.precision: "),
 }
 
 
