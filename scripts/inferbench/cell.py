@@ -222,6 +222,10 @@ def profile_gpu(decoder, batch: PromptBatch, config: BenchmarkConfig, device: to
 
 
 def kernel_record(profile: StepProfile, less: StepProfile | None = None, steps: int = 1) -> dict[str, Any]:
+    """Kernel times per step; nothing when the profiler saw no kernel, which is not the same as no time."""
+    if not profile.kernels:
+        return {}
+
     def per_step(value: float, subtracted: float) -> float:
         return max(0.0, value - subtracted) / steps
 

@@ -53,7 +53,7 @@ def profile_call(call: Callable[[], object], device: torch.device) -> StepProfil
             torch.cuda.synchronize()
     events = profiler.events()
     kernels = [
-        event for event in events if event.device_type is DeviceType.CUDA and not event.is_user_annotation
+        event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     ]
     class_ms = dict.fromkeys(("matmul", "dequantise", "attention", "other"), 0.0)
     totals: dict[str, tuple[float, int]] = {}

@@ -14,6 +14,7 @@ from inferbench.ceilings import measure_ceilings
 from inferbench.cell import open_gpu
 from inferbench.config import Dtype, ExecutionMode
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.profiling import profile_call
 from models import benchmark_config, execution, tiny_llama, unequal_batch
 
 pytestmark = pytest.mark.gpu
@@ -69,6 +70,17 @@ def test_ceilings_are_near_the_datasheet():
         pytest.skip("no datasheet figure for this GPU")
     assert 0.5 < found["copy_bandwidth_gb_s"] / found["datasheet_bandwidth_gb_s"] < 1.05
     assert 0.3 < found["matmul_tflop_s"] / found["datasheet_tflop_s"] < 1.05
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_profiled_step_has_kernels_and_busy_time(replayed):
+    model, batch = tiny_llama(device=GPU), unequal_batch(GPU)
+    decoder = captured(model, batch, ExecutionMode.cuda_graph) if replayed else LoopDecoder(model)
+    token = decoder.prefill(batch)
+    decoder.step(token)
+    profile = profile_call(lambda: decoder.step(token), GPU)
+    assert profile.class_ms["matmul"] > 0
+    assert 0 < profile.busy_ms <= sum(profile.class_ms.values()) * 1.001
 
 
 COMPETITOR = (

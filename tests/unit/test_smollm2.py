@@ -1,0 +1,66 @@
+"""The bundled model, real weights: in fp32 every execution mode says the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from models import CPU, benchmark_config, execution
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from inferbench.captured import CapturedDecoder
+from inferbench.config import ExecutionMode, ModelConfig, Source
+from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.prepare import prepare
+from inferbench.prompts import make_batch
+
+NEW = 12
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """The converted model: the checkout's, or one made for this run."""
+    made = Path(__file__).parents[2] / "models" / "smollm2-135m"
+    if (made / "model.safetensors").exists():
+        return made
+    target = tmp_path_factory.mktemp("models") / "smollm2-135m"
+    prepare(
+        ModelConfig(name="smollm2-135m", source=Source.bundled, path=str(target)),
+        target.parent / "smollm2-135m.json",
+    )
+    return target
+
+
+@pytest.fixture(scope="session")
+def model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def batch(folder):
+    workload = benchmark_config().workload
+    workload.prompt_tokens = 24
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    return make_batch(workload, 2, 0, tokenizer, 49152, CPU)
+
+
+@pytest.mark.parametrize("mode", [ExecutionMode.generate, ExecutionMode.cuda_graph, ExecutionMode.compiled])
+def test_every_mode_gives_the_loops_greedy_tokens(model, batch, mode):
+    expected = decode(LoopDecoder(model), batch, NEW).tokens
+    if mode is ExecutionMode.generate:
+        decoder = GenerateDecoder(model)
+    else:
+        decoder = CapturedDecoder(model, 2, batch.input_ids.shape[1] + NEW, execution(mode))
+        decoder.capture(batch)
+    found = decode(decoder, batch, NEW).tokens
+    for row in range(2):
+        parted = (found[row] != expected[row]).nonzero().flatten().tolist()
+        if parted:
+            # They may part only where the two likeliest tokens are within rounding of each other.
+            assert top_two_margin(model, batch, expected, row, parted[0]) < 1e-3
+
+
+def top_two_margin(model, batch, tokens, row, step):
+    ids = torch.cat([batch.input_ids[row], tokens[row, :step]])[None]
+    with torch.inference_mode():
+        best = model(ids).logits[0, -1].topk(2).values
+    return (best[0] - best[1]).item()
