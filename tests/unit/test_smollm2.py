@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import CPU, benchmark_config, execution
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inferbench.captured import CapturedDecoder
@@ -12,6 +11,7 @@ from inferbench.config import ExecutionMode, ModelConfig, Source
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
 from inferbench.prepare import prepare
 from inferbench.prompts import make_batch
+from models import CPU, benchmark_config, execution
 
 NEW = 12
 
