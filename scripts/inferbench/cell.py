@@ -139,7 +139,8 @@ def make_decoder(model, config: BenchmarkConfig, batch: PromptBatch) -> Decoder 
         return GenerateDecoder(model)
     if config.execution.mode is ExecutionMode.loop:
         return LoopDecoder(model)
-    slots = batch.input_ids.shape[1] + config.workload.new_tokens
+    # Room for the checks too, which take some steps even where the workload asks for fewer.
+    slots = batch.input_ids.shape[1] + max(config.workload.new_tokens, checks.CHECK_STEPS)
     return CapturedDecoder(model, config.batch_size, slots, config.execution)
 
 
