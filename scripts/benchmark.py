@@ -21,6 +21,7 @@ from inferbench import provenance
 from inferbench.cell_file import CellFileError, write_cell
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.lease import LeaseError, leased_devices
+from inferbench.prepare import ModelError, require_checkpoint
 from inferbench.supervise import run_worker
 
 configs.register()
@@ -30,7 +31,7 @@ configs.register()
 def main(config: DictConfig) -> None:
     try:
         print(measure(config))
-    except (configs.ConfigError, CellFileError, LeaseError) as error:
+    except (configs.ConfigError, CellFileError, LeaseError, ModelError) as error:
         sys.exit(str(error))
 
 
@@ -42,6 +43,8 @@ def measure(config: DictConfig) -> str:
         raise configs.ConfigError(
             f"cell {resolved.cell}: its configuration changed after this job was planned; run snakemake again."
         )
+    # A model that is not there says nothing about the cell: that is no result.
+    require_checkpoint(resolved.model)
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     about = provenance.describe_run(plain, fingerprint)
     with leased_devices(resolved.device.value, resolved.model.gpus) as devices:

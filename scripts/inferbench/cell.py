@@ -16,7 +16,6 @@ from inferbench.ceilings import measure_ceilings
 from inferbench.config import BenchmarkConfig, ExecutionMode
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, decode_unread
 from inferbench.nvml import Gpu, validity_flags
-from inferbench.prepare import require_checkpoint
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
 from inferbench.stages import Stages
@@ -38,7 +37,6 @@ def measure_cell(
     gpu = open_gpu(device)
     record |= gpu.identity() if gpu else {"device_name": device_name(device)}
 
-    require_checkpoint(config.model)
     shape = memory.load_shape(config)
     record["shape"] = vars(shape)
     record["predicted_bytes"] = memory.predict_bytes(config, shape, device)
