@@ -9,7 +9,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from inferbench.cell_means import cell_means, in_row_order, models_and, row_label
+from inferbench.cell_means import cell_means, in_row_order, nothing_to_draw, row_label
 from inferbench.figures import heading, only_words, run
 from inferbench.presentation import axes_words, number, precision_order, split_axes
 from inferbench.stacks import Look, draw_stacks, label_ends, stack_legend
@@ -48,7 +48,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "Where a decode step spends its time"
     data = step_times(measurements)
     if data.empty:
-        return only_words(title, models_and(measurements, _nothing(measurements))), tidy(data)
+        return only_words(title, nothing_to_draw(measurements, _absent(measurements))), tidy(data)
     shown = data.head(MAX_BARS)
     common, varying = split_axes(data, [*PANEL, *ROW])
     panels = list(shown.groupby(PANEL, sort=False))
@@ -84,10 +84,8 @@ def _label(row) -> str:
     return words if row.valid else f"[{words}]"
 
 
-def _nothing(measurements: pd.DataFrame) -> str:
+def _absent(measurements: pd.DataFrame) -> str:
     ok = measurements[measurements["status"] == "ok"]
-    if ok.empty:
-        return "No cell ended ok: there is nothing to draw."
     if ok["device_uuid"].isna().all():
         return "These cells ran on a CPU, where kernels are not profiled: there is no breakdown of a step."
     return "No cell has a profiled step: there is no breakdown."

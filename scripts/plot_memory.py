@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from inferbench.cell_means import IDENTITY, models_and
+from inferbench.cell_means import IDENTITY, nothing_to_draw
 from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run
 from inferbench.presentation import (
     at_setting,
@@ -61,9 +61,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "Memory: predicted, and measured"
     data = sizes(measurements)
     if data.empty:
-        ok = (measurements["status"] == "ok").any()
-        words = "No cell has a memory figure." if ok else "No cell ended ok: there is nothing to draw."
-        return only_words(title, models_and(measurements, words)), data
+        return only_words(title, nothing_to_draw(measurements, "No cell has a memory figure.")), data
     models = list(dict.fromkeys(data["model"]))
     settings = {model: shown_setting(summary, model)[0] for model in models}
     shown = {model: at_setting(data[data["model"] == model], settings[model]) for model in models}

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from inferbench.cell_means import IDENTITY, ROW_AXES, cell_means, in_row_order, models_and, row_label
+from inferbench.cell_means import IDENTITY, ROW_AXES, cell_means, in_row_order, nothing_to_draw, row_label
 from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run
 from inferbench.presentation import number, precision_order, significant, split_axes
 
@@ -90,9 +90,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "How close each cell comes to its device"
     data = achieved(measurements)
     if data.empty:
-        ok = (measurements["status"] == "ok").any()
-        words = "No cell has its device's ceilings." if ok else "No cell ended ok: there is nothing to draw."
-        return only_words(title, models_and(measurements, words)), data
+        return only_words(title, nothing_to_draw(measurements, "No cell has its device's ceilings.")), data
     common, varying = split_axes(data, ROW_AXES)
     rows = data[ROW_AXES].drop_duplicates().reset_index(drop=True)
     shown = rows.head(MAX_ROWS)

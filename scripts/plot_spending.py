@@ -9,7 +9,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from inferbench.cell_means import EXECUTIONS, models_and
+from inferbench.cell_means import EXECUTIONS, nothing_to_draw
 from inferbench.figures import heading, only_words, run
 from inferbench.presentation import model_label, precision_order, significant
 from inferbench.spending import REST, STAGES, duration, stage_seconds
@@ -67,9 +67,9 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     data = totals(measurements)
     bars = data.iloc[1:]
     if not (data["replicates"] > 0).any() or bars.empty:
-        ok = (measurements["status"] == "ok").any()
-        words = "No times were recorded." if ok else "No cell ended ok: there is nothing to draw."
-        return only_words(title, models_and(measurements, words)), tidy(data.iloc[:0])
+        return only_words(title, nothing_to_draw(measurements, "No times were recorded.")), tidy(
+            data.iloc[:0]
+        )
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(9.2, 1.9 + 0.3 * len(bars)), height_ratios=[1.1, len(bars) + 0.3], layout="constrained"
     )  # fmt: skip

@@ -6,7 +6,7 @@ fixed addresses; nothing of it needs the host.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch.nn import functional
@@ -15,7 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from inferbench.config import ExecutionConfig, ExecutionMode
-from inferbench.decoding import cache_bytes, greedy
+from inferbench.decoding import attention_of, cache_bytes, greedy
 from inferbench.prompts import PromptBatch
 
 #: Steps on a side stream before capture, as torch's notes on CUDA graphs ask for.
@@ -152,15 +152,8 @@ class CapturedDecoder:
             return torch.zeros_like(open_slots, dtype=self.model.dtype).masked_fill(~open_slots, shut)
         return open_slots
 
-    @contextmanager
-    def _static_attention(self):
-        """The model with this decoder's attention; others may use the same model with its own."""
-        config = self.model.config
-        config._attn_implementation = STATIC_ATTENTION[self.implementation]
-        try:
-            yield
-        finally:
-            config._attn_implementation = self.implementation
+    def _static_attention(self) -> AbstractContextManager[None]:
+        return attention_of(self.model, STATIC_ATTENTION[self.implementation])
 
     @torch.inference_mode()
     def capture(self, batch: PromptBatch) -> None:

@@ -57,8 +57,10 @@ def row_label(row: pd.Series, axes: list[str]) -> str:
     return ", ".join(words.values())
 
 
-def models_and(measurements: pd.DataFrame, sentence: str) -> str:
-    """The campaign's models on a line, then the sentence: for a figure that has nothing to draw."""
+def nothing_to_draw(measurements: pd.DataFrame, absent: str) -> str:
+    """The campaign's models on a line, then why a figure is empty: `absent`, unless no cell ended ok."""
+    ok = (measurements["status"] == "ok").any()
+    sentence = absent if ok else "No cell ended ok: there is nothing to draw."
     pairs = measurements[["model", "model_source"]].astype(object).where(measurements["model"].notna())
     known = pairs.sort_values("model_source", na_position="last", kind="stable").drop_duplicates("model")
     names = [model_label(model, source) for model, source in known.itertuples(index=False, name=None)]

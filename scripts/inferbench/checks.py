@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from transformers import PreTrainedModel
 
 from inferbench.captured import CapturedDecoder
 from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation
-from inferbench.decoding import Decoder, LoopDecoder, teacher_forced_logits
+from inferbench.decoding import Decoder, LoopDecoder, attention_of, teacher_forced_logits
 from inferbench.load import effective_dtype, quantised_share
 from inferbench.profiling import StepProfile
 from inferbench.prompts import PromptBatch
@@ -79,7 +76,7 @@ def check_logits(
     for length in (prompt, max(1, prompt // 2)):
         shorter = batch.last(length)
         tokens = _greedy_tokens(model, shorter)
-        with _attention(model, "sdpa"):
+        with attention_of(model, "sdpa"):
             expected = teacher_forced_logits(LoopDecoder(model), shorter, tokens)
         found = teacher_forced_logits(decoder, shorter, tokens)
         # (steps, sequences): one wrong step must not drown in right ones
@@ -125,13 +122,3 @@ def _greedy_tokens(model: PreTrainedModel, batch: PromptBatch) -> torch.Tensor:
     for _ in range(CHECK_STEPS - 1):
         tokens.append(token := decoder.step(token))
     return torch.cat(tokens, dim=1)
-
-
-@contextmanager
-def _attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
-    config = model.config
-    previous, config._attn_implementation = config._attn_implementation, implementation
-    try:
-        yield
-    finally:
-        config._attn_implementation = previous

@@ -7,6 +7,8 @@ Every mode decodes exactly the number of tokens it is asked for: an end-of-seque
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +46,17 @@ class Decoder(Protocol):
 
     def cache_bytes(self) -> int:
         """Bytes of keys and values held now."""
+
+
+@contextmanager
+def attention_of(model: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """The model with another attention while the body runs: several decoders share one model."""
+    config = model.config
+    previous, config._attn_implementation = config._attn_implementation, implementation
+    try:
+        yield
+    finally:
+        config._attn_implementation = previous
 
 
 def greedy(logits: torch.Tensor) -> torch.Tensor:
