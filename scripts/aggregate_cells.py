@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +17,7 @@ from inferbench.cell_file import CellFileError
 from inferbench.schema import SchemaError
 from inferbench.spending import spending_line
 from inferbench.summarise import summarise
+from inferbench.whole_files import UnwritableError, whole_file
 
 
 def main() -> None:
@@ -40,24 +38,15 @@ def main() -> None:
         "summary.parquet": lambda path: summary.to_parquet(path, index=False),
         "measurements.parquet": lambda path: measurements.to_parquet(path, index=False),
     }
-    for name, write in writers.items():
-        _replace(options.output / name, write)
+    try:
+        for name, write in writers.items():
+            with whole_file(options.output / name) as path:
+                write(path)
+    except UnwritableError as error:
+        sys.exit(str(error))
     counts = ", ".join(f"{count} {status}" for status, count in measurements["status"].value_counts().items())
     print(f"{len(measurements)} rows of {len(summary)} cells: {counts}")
     print(spending_line(measurements))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all; where that fails, exit with one sentence."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        sys.exit(f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}")
 
 
 if __name__ == "__main__":

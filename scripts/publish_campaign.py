@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from inferbench.figure_list import FIGURES, SUFFIXES
-from inferbench.published import DATA_FILES, write_sums
+from inferbench.figure_list import SUFFIXES, campaign_figures
+from inferbench.published import DATA_FILES, declared_experiments, experiment_files, write_sums
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -27,8 +27,12 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
     """
     if target.exists() and not force:
         raise PublishError(f"{target} exists; pass --force to replace it.")
-    figures = [f"figures/{figure.name}{suffix}" for figure in FIGURES for suffix in SUFFIXES]
-    missing = [name for name in (*DATA_FILES, *figures) if not (campaign / name).exists()]
+    missing = [name for name in DATA_FILES if not (campaign / name).exists()]
+    experiments = [] if missing else declared_experiments(campaign)
+    data = [*DATA_FILES, *experiment_files(experiments)]
+    drawn = campaign_figures(experiments)
+    figures = [f"figures/{figure.name}{suffix}" for figure in drawn for suffix in SUFFIXES]
+    missing = [name for name in (*data, *figures) if not (campaign / name).exists()]
     if missing:
         raise PublishError(f"{campaign} has no {', '.join(missing)}; run the campaign to its end first.")
     statuses = pd.read_parquet(campaign / DATA_FILES[0], columns=["status"])["status"]
@@ -41,9 +45,9 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         (beside / "figures").mkdir(parents=True)
-        for name in (*DATA_FILES, *(name for name in figures if name.endswith(".csv"))):
+        for name in (*data, *(name for name in figures if name.endswith(".csv"))):
             shutil.copyfile(campaign / name, beside / name)
-        write_sums(beside, [(name, campaign / name) for name in (*DATA_FILES, *figures)])
+        write_sums(beside, [(name, campaign / name) for name in (*data, *figures)])
         if target.exists():
             old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)

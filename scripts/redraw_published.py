@@ -15,8 +15,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from inferbench.figure_list import FIGURES, SUFFIXES
-from inferbench.published import DATA_FILES, SUMS, first_difference, read_sums, sha256
+from inferbench.experiment_tables import read_experiments
+from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, SUFFIXES
+from inferbench.published import (
+    DATA_FILES,
+    SUMS,
+    declared_experiments,
+    experiment_files,
+    first_difference,
+    read_sums,
+    sha256,
+)
 from inferbench.report import write_report
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -33,14 +42,27 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
         if (folder / name).exists() and sha256(folder / name) != listed:
             yield False, f"{name}: CHANGED since it was published (its SHA-256 is not the one listed)"
     measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
-    for figure in FIGURES:
+    experiments = declared_experiments(folder)
+    absent = [name for name in experiment_files(experiments) if not (folder / name).exists()]
+    if absent:
+        yield False, f"MISSING {', '.join(absent)}"
+        return
+    jobs = [(figure, "--measurements", folder / DATA_FILES[0]) for figure in FIGURES]
+    jobs += [
+        (figure, "--table", folder / f"{name}.parquet", "--samples", folder / f"{name}-samples.parquet")
+        for name in experiments
+        for figure in EXPERIMENT_FIGURES[name]
+    ]
+    for figure, *inputs in jobs:
         drawn = output / "figures" / figure.name
-        tables = ["--measurements", folder / DATA_FILES[0], "--summary", folder / DATA_FILES[1]]
-        importlib.import_module(figure.script).main([*map(str, tables), "--output", str(drawn)])
+        inputs += ["--summary", folder / DATA_FILES[1]]
+        importlib.import_module(figure.script).main([*map(str, inputs), "--output", str(drawn)])
         yield _compare(figure.name, folder, output, sums)
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    write_report(measurements, summary, provenance, output / "figures", output / "report.html")
-    yield True, f"report: {output / 'report.html'}"
+    report = output / "report.html"
+    tables = (measurements, summary, read_experiments(folder / "experiments.json"))
+    write_report(*tables, provenance, output / "figures", report)
+    yield True, f"report: {report}"
 
 
 def _compare(name: str, folder: Path, output: Path, sums: dict[str, str]) -> tuple[bool, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from inferbench.experiment_tables import read_experiments
 from inferbench.report import write_report
 
 
@@ -19,10 +20,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--provenance", type=Path, required=True, help="its provenance.json")
     parser.add_argument("--figures", type=Path, required=True, help="folder that holds its figures as SVG")
     parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
+    parser.add_argument(
+        "--experiments",
+        type=Path,
+        required=True,
+        help="experiments.json, beside the tables of those it names",
+    )
     arguments = parser.parse_args(argv)
     write_report(
         pd.read_parquet(arguments.measurements),
         pd.read_parquet(arguments.summary),
+        read_experiments(arguments.experiments),
         json.loads(arguments.provenance.read_text(encoding="utf-8")),
         arguments.figures,
         arguments.output,

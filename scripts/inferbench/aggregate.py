@@ -49,7 +49,7 @@ def collect(
     with ThreadPoolExecutor(max_workers=2) as pool:
         loaded = list(pool.map(load, jobs))
     rows = [row for row, _, _ in loaded]
-    _mark_mixed_code(rows)
+    mark_mixed_code(rows)
     tables = [table for _, table, _ in loaded if table is not None]
     about = {"campaign": campaign, "cells": [origin for _, _, origin in loaded if origin is not None]}
     iterations = pa.concat_tables(tables) if tables else pa.table({})
@@ -69,16 +69,7 @@ def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str,
 
 def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, fingerprint: str):
     provenance, record, table = read_cell(path)
-    if provenance["fingerprint"] != fingerprint:
-        raise CellFileError(
-            f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
-            f" {fingerprint}): delete it and run snakemake again"
-        )
-    if (provenance["cell"], provenance["replicate"]) != (cell.name, replicate):
-        raise CellFileError(
-            f"{path} is of cell {provenance['cell']}, replicate {provenance['replicate']}: delete it and run"
-            " snakemake again"
-        )
+    require_asked_for(path, provenance, cell.name, replicate, fingerprint)
     iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
     row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
     keep = {key: value for key, value in provenance.items() if key != "config"}
@@ -86,7 +77,23 @@ def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, 
     return row, table.replace_schema_metadata(None), origin
 
 
-def _mark_mixed_code(rows: list[dict[str, Any]]) -> None:
+def require_asked_for(
+    path: Path, provenance: dict[str, Any], name: str, replicate: int, fingerprint: str
+) -> None:
+    """Raise CellFileError for a file of another cell, or of the cell as it was configured once."""
+    if provenance["fingerprint"] != fingerprint:
+        raise CellFileError(
+            f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
+            f" {fingerprint}): delete it and run snakemake again"
+        )
+    if (provenance["cell"], provenance["replicate"]) != (name, replicate):
+        raise CellFileError(
+            f"{path} is of cell {provenance['cell']}, replicate {provenance['replicate']}: delete it and run"
+            " snakemake again"
+        )
+
+
+def mark_mixed_code(rows: list[dict[str, Any]]) -> None:
     """Say of each measured row whether other code measured it than the newest one."""
     measured = [row for row in rows if row.get("code")]
     newest = max(measured, key=lambda row: row["started_at"], default={}).get("code")

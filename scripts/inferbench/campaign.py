@@ -10,6 +10,7 @@ import jsonschema
 import yaml
 
 from inferbench.cells import GROUPS, Cell, expand
+from inferbench.experiment_cells import OWN, SHARED
 from inferbench.fingerprint import HYDRA_DIR, REPOSITORY
 
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
@@ -38,9 +39,9 @@ def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
     errors = Validator(schema).iter_errors(campaign)
     for error in sorted(errors, key=lambda error: str(error.path)):
         raise CampaignError(_sentence(error))
-    for key, rule in schema["properties"].items():
-        if "default" in rule:
-            campaign.setdefault(key, rule["default"])
+    _complete(campaign, schema)
+    for name, declared in campaign["experiments"].items():
+        _complete(declared, schema["properties"]["experiments"]["properties"][name])
     _check_names(campaign)
     cells = expand(campaign)
     if not cells:
@@ -49,6 +50,13 @@ def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     _check_baseline(campaign, cells)
     return campaign
+
+
+def _complete(declared: dict[str, Any], rule: Mapping[str, Any]) -> None:
+    """Set the defaults that the schema gives the keys of an object."""
+    for key, own in rule["properties"].items():
+        if "default" in own:
+            declared.setdefault(key, own["default"])
 
 
 def hydra_options(group: str) -> list[str]:
@@ -80,16 +88,31 @@ def _sentence(error: jsonschema.ValidationError) -> str:
 
 def _check_names(campaign: Mapping[str, Any]) -> None:
     patterns = [campaign["axes"], *campaign["also"], *campaign["exclude"], campaign["baseline"]]
-    for group in GROUPS:
-        known = hydra_options(group)
-        for pattern in patterns:
-            values = pattern.get(group, [])
-            for value in values if isinstance(values, list) else [values]:
-                if value not in known:
-                    raise CampaignError(
-                        f"{group} {value} has no file {HYDRA_DIR.relative_to(REPOSITORY)}/{group}/{value}.yaml;"
-                        f" there are {', '.join(known)}."
-                    )
+    asked = {
+        (group, group, name) for group in GROUPS for pattern in patterns for name in _listed(pattern, group)
+    }
+    for experiment, declared in campaign["experiments"].items():
+        chosen = {axis: axis for axis in SHARED}
+        chosen |= {axis: key.split("@")[0] for axis, key in OWN[experiment].items() if "@" in key}
+        asked |= {(axis, group, name) for axis, group in chosen.items() for name in _listed(declared, axis)}
+    for axis, group, name in sorted(asked):
+        if name not in (known := hydra_options(group)):
+            raise CampaignError(
+                f"{axis} {name} has no file {HYDRA_DIR.relative_to(REPOSITORY)}/{group}/{name}.yaml;"
+                f" there are {', '.join(known)}."
+            )
+    for experiment, declared in campaign["experiments"].items():
+        known = yaml.safe_load((HYDRA_DIR / "experiment" / f"{experiment}.yaml").read_text())
+        if unknown := sorted(set(declared["settings"]) - (set(known) - {"defaults", "name"})):
+            raise CampaignError(
+                f"experiments.{experiment}.settings: unknown key {', '.join(unknown)}; the keys here are"
+                f" {', '.join(sorted(set(known) - {'defaults', 'name'}))}."
+            )
+
+
+def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:
+    values = pattern.get(axis, [])
+    return values if isinstance(values, list) else [values]
 
 
 def _check_baseline(campaign: Mapping[str, Any], cells: list[Cell]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,12 +14,13 @@ from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
 from inferbench.config import BenchmarkConfig, ExecutionMode
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, decode_unread
+from inferbench.device import device_name, open_gpu, set_up, wait
 from inferbench.nvml import Gpu, validity_flags
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
 from inferbench.stages import Stages
 from inferbench.support import CAPTURED
-from inferbench.timing import half_difference, measure, warm_up
+from inferbench.timing import half_difference, timed, warm_up
 
 #: Drift between the halves of the timed iterations above which a number is not ranked.
 UNSTABLE = 0.2
@@ -28,12 +28,9 @@ UNSTABLE = 0.2
 TOP_KERNELS = 12
 
 
-def measure_cell(
-    config: BenchmarkConfig, device: torch.device, stages: Stages, record: dict[str, Any]
-) -> None:
+def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record` with all that this process measures. Raises what the cell dies of."""
-    torch.set_num_threads(config.cpu_threads)
-    torch.set_float32_matmul_precision("highest")  # no TF32: fp32 means fp32
+    set_up(config)
     gpu = open_gpu(device)
     record |= gpu.identity() if gpu else {"device_name": device_name(device)}
 
@@ -77,7 +74,7 @@ def measure_cell(
         steady = warm_up(run, config.measure)
     before = gpu.snapshot() if gpu else None
     with stages("measure"):
-        timelines = measure(run, config.measure)
+        timelines = timed(run, config.measure)
     flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
     record["iterations"] = [iteration(timeline) for timeline in timelines]
     # Medians of each iteration's steps: one interrupted step is noise, not drift.
@@ -95,24 +92,6 @@ def measure_cell(
     if gpu and config.measure.energy_seconds > 0:
         with stages("energy"):
             record |= measure_energy(decoder, batch, config, gpu)
-
-
-def open_gpu(device: torch.device) -> Gpu | None:
-    """The driver's view of `device`; None on a CPU and where there is no driver."""
-    return Gpu.open(f"GPU-{torch.cuda.get_device_properties(device).uuid}") if device.type == "cuda" else None
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's model name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].split(":")[1].strip() if names else "CPU"
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.ModelShape) -> dict[str, Any]:

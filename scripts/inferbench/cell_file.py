@@ -6,14 +6,13 @@ A cell that did not end ok has one row, with its status and reason. The file app
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from inferbench.whole_files import UnwritableError, whole_file
 
 ROWS = pa.schema(
     [
@@ -36,32 +35,29 @@ class CellFileError(RuntimeError):
 
 
 def write_cell(path: Path, provenance: dict[str, Any], record: dict[str, Any]) -> None:
-    """Write the file atomically; the temporary one is unique to this process, so that an orphan of an
-    earlier job cannot overwrite it. Raises CellFileError and leaves nothing behind."""
-    iterations = record.get("iterations") or [{}]
+    """Write the file whole or not at all. Raises CellFileError and leaves nothing behind."""
     common = {
         "cell": provenance["cell"],
         "replicate": provenance["replicate"],
         "status": record["status"],
         "reason": record.get("reason"),
     }
-    numbered = [number if record.get("iterations") else None for number in range(1, len(iterations) + 1)]
-    rows = [{**common, "iteration": n, **iteration} for n, iteration in zip(numbered, iterations)]
-    rest = {key: value for key, value in record.items() if key != "iterations"}
+    rest = {key: value for key, value in record.items() if key not in ("iterations", "samples")}
     metadata = {PROVENANCE: json.dumps(provenance), RECORD: json.dumps(rest)}
-    table = pa.Table.from_pylist(rows, schema=ROWS.with_metadata(metadata))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    if record["status"] == "ok" and "samples" in record:
+        # An experiment's raw samples have columns of its own.
+        rows = [{**common, **sample} for sample in record["samples"]]
+        table = pa.Table.from_pylist(rows).replace_schema_metadata(metadata)
+    else:
+        iterations = record.get("iterations") or [{}]
+        numbered = [number if record.get("iterations") else None for number in range(1, len(iterations) + 1)]
+        rows = [{**common, "iteration": n, **iteration} for n, iteration in zip(numbered, iterations)]
+        table = pa.Table.from_pylist(rows, schema=ROWS.with_metadata(metadata))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        # Arrow puts a story of its own in place of the system's word.
-        reason = os.strerror(error.errno) if error.errno else error
-        raise CellFileError(f"cannot write {path}: {reason}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        with whole_file(path) as temporary:
+            pq.write_table(table, temporary)
+    except UnwritableError as error:
+        raise CellFileError(str(error)) from error
 
 
 def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:

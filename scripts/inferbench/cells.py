@@ -63,13 +63,15 @@ def meaning_overrides(campaign: Mapping[str, Any], cell: Cell) -> list[str]:
     return [f"{key}={value}" for key, value in {**asdict(cell), **settings, **measure}.items()]
 
 
-def job_overrides(campaign: Mapping[str, Any], cell: Cell, replicate: int, fingerprint: str) -> list[str]:
-    """All overrides of one job but its output."""
+def job_overrides(
+    campaign: Mapping[str, Any], meaning: list[str], name: str, replicate: int, fingerprint: str
+) -> list[str]:
+    """All overrides of one job but its output. meaning: those that say what is measured."""
     return [
-        *meaning_overrides(campaign, cell),
+        *meaning,
         f"models_dir={campaign['models_dir']}",
         f"campaign={campaign['campaign']}",
-        f"cell={cell.name}",
+        f"cell={name}",
         f"replicate={replicate}",
         f"fingerprint={fingerprint}",
     ]

@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from inferbench.captured import CapturedDecoder
-from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation
+from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
 from inferbench.decoding import Decoder, LoopDecoder, attention_of, teacher_forced_logits
 from inferbench.load import effective_dtype, quantised_share
 from inferbench.profiling import StepProfile
@@ -25,7 +25,7 @@ class CheckFailed(RuntimeError):
     """The cell does not compute what it claims to. The message has what was asked and what was found."""
 
 
-def check_quantisation(model: PreTrainedModel, config: BenchmarkConfig) -> float | None:
+def check_quantisation(model: PreTrainedModel, config: RunConfig) -> float | None:
     """Share of weights really quantised; None where none were asked for."""
     if config.precision.quantisation is Quantisation.none:
         return None
@@ -37,7 +37,7 @@ def check_quantisation(model: PreTrainedModel, config: BenchmarkConfig) -> float
     return share
 
 
-def check_dtype(model: PreTrainedModel, config: BenchmarkConfig) -> str:
+def check_dtype(model: PreTrainedModel, config: RunConfig) -> str:
     """The dtype that the model computes in. Raises CheckFailed if another was asked for."""
     found = effective_dtype(model)
     if found.split(" ")[0] != config.precision.dtype.value:

@@ -136,16 +136,13 @@ class MeasureConfig:
 
 
 @dataclass
-class BenchmarkConfig:
-    """One cell, one replicate."""
+class RunConfig:
+    """What every measuring process is told: a model as it is run, and who asked."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
-    batch_size: int = 1
     device: Device = Device.auto
     #: threads of the computation on a CPU
     cpu_threads: int = 2
@@ -162,14 +159,28 @@ class BenchmarkConfig:
     output: str = MISSING
 
     def __post_init__(self) -> None:
-        for name, least in {"batch_size": 1, "cpu_threads": 1, "replicate": 1, "timeout_s": 1}.items():
-            _at_least(name, getattr(self, name), least)
-        _at_least("workload.prompt_tokens", self.workload.prompt_tokens, 1)
-        _at_least("workload.new_tokens", self.workload.new_tokens, 2)
-        _at_least("model.gpus", self.model.gpus, 1)
+        for name, least in {"cpu_threads": 1, "replicate": 1, "timeout_s": 1}.items():
+            at_least(name, getattr(self, name), least)
+        at_least("model.gpus", self.model.gpus, 1)
 
 
-def _at_least(name: str, value: float, least: float) -> None:
+@dataclass
+class BenchmarkConfig(RunConfig):
+    """One cell, one replicate."""
+
+    workload: WorkloadConfig = field(default_factory=WorkloadConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("batch_size", self.batch_size, 1)
+        at_least("workload.prompt_tokens", self.workload.prompt_tokens, 1)
+        at_least("workload.new_tokens", self.workload.new_tokens, 2)
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise ConfigError where a number is too small."""
     # Unset values are reported by Hydra itself, with the key's name.
     if isinstance(value, (int, float)) and value < least:
         raise ConfigError(f"{name} is {value}: give a number of at least {least}.")

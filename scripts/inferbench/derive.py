@@ -47,7 +47,7 @@ def measurement(
     row |= {f"{stage}_s": stages.get(stage) for stage in STAGES}
     row["model_source"] = provenance["config"]["model"]["source"]
     # A clock that was set back must not cost the table.
-    row["seconds"] = max(0.0, _seconds_between(provenance["started_at"], provenance["ended_at"]))
+    row["seconds"] = max(0.0, seconds_between(provenance["started_at"], provenance["ended_at"]))
     row["flags"] = ",".join(flags)
     row["valid"] = ok and not set(flags) & set(INVALIDATING_FLAGS)
     if ok:
@@ -108,5 +108,6 @@ def prefill_flop(record: dict[str, Any], batch_size: int) -> float:
     return 2 * weights * batch_size * tokens + attention + 2 * head * batch_size
 
 
-def _seconds_between(start: str, end: str) -> float:
+def seconds_between(start: str, end: str) -> float:
+    """From one ISO 8601 time to another; negative where a clock was set back."""
     return float((np.datetime64(end[:23]) - np.datetime64(start[:23])) / np.timedelta64(1, "ms")) / 1000

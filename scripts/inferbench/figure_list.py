@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 #: Every figure is three files: the two pictures, and the data that were drawn.
@@ -91,3 +92,28 @@ FIGURES = (
         "Time",
     ),
 )
+
+#: Drawn from an experiment's table and samples, and the campaign's summary.
+EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
+    "quality": (),
+    "sampling": (),
+    "batching": (),
+    "kv_cache": (
+        Figure(
+            "kv_cache",
+            "plot_kv_cache",
+            "What the cache of keys and values is worth",
+            "Left, the time of a decode step against the tokens it attends to: small points are steps, large ones "
+            "medians of a replicate, lines the straight lines fitted to these. Without a cache every step runs the "
+            "whole sequence again. Right, bytes of the cache as held (points) and by formula (lines).",
+            "KV cache",
+        ),
+    ),
+    "streaming": (),
+    "speculative": (),
+}
+
+
+def campaign_figures(experiments: Iterable[str]) -> list[Figure]:
+    """Every figure of a campaign that declares these experiments."""
+    return [*FIGURES, *(figure for name in experiments for figure in EXPERIMENT_FIGURES[name])]

@@ -164,3 +164,21 @@ def run(
     apply_style()
     figure, data = draw(pd.read_parquet(arguments.measurements), pd.read_parquet(arguments.summary))
     save(figure, data, arguments.output)
+
+
+def run_experiment(
+    draw: Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], tuple[plt.Figure, pd.DataFrame]],
+    description: str,
+    argv: list[str] | None,
+) -> None:
+    """The same for an experiment: `draw` gets its table, its samples and the campaign's summary."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--table", type=Path, required=True, help="the experiment's table")
+    parser.add_argument("--samples", type=Path, required=True, help="its samples")
+    parser.add_argument("--summary", type=Path, required=True, help="summary.parquet of the same campaign")
+    parser.add_argument("--output", type=Path, required=True, help="path without .svg, .png, .csv")
+    arguments = parser.parse_args(argv)
+    apply_style()
+    tables = (pd.read_parquet(path) for path in (arguments.table, arguments.samples, arguments.summary))
+    figure, data = draw(*tables)
+    save(figure, data, arguments.output)

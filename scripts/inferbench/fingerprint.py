@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from inferbench.cells import GROUPS
-
 SCRIPTS = Path(__file__).resolve().parents[1]
 REPOSITORY = SCRIPTS.parent
 HYDRA_DIR = REPOSITORY / "config" / "hydra"
 #: Overrides that say who asked and where things lie, not what is measured.
 LOGISTICS = ("output", "campaign", "cell", "replicate", "fingerprint", "models_dir", "cache_dir")
+#: Keys of a Hydra file that name a file of the repository, whose content counts too.
+FILES = ("prompts", "text")
 
 
 def digest(*parts: Any) -> str:
@@ -30,18 +30,23 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def cell_fingerprint(overrides: Iterable[str]) -> str:
+def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> str:
     """Hash of all that the overrides compose: Hydra files, nested defaults, prompts, environment lock.
 
-    Only what YAML means counts: comments and the order of keys do not. The overrides' order does not
-    count either, nor do those in LOGISTICS.
+    primary: the Hydra file that they are given to. Only what YAML means counts: comments and the order
+    of keys do not. The overrides' order does not count either, nor do those in LOGISTICS. An override
+    `group@package=name` chooses a Hydra file as `group=name` does.
     """
     chosen = dict(override.split("=", 1) for override in overrides)
-    settings = {key: value for key, value in chosen.items() if key not in (*LOGISTICS, *GROUPS)}
-    groups = {**_default_groups(), **{group: chosen[group] for group in GROUPS if group in chosen}}
-    files = {group: _group_fingerprint(group, name) for group, name in groups.items()}
+    groups = _default_groups(primary)
+    groups |= {key: name for key, name in chosen.items() if key in groups or "@" in key}
+    settings = {key: value for key, value in chosen.items() if key not in (*LOGISTICS, *groups)}
+    replaced = {key.split("@")[0] for key in chosen if "@" in key}
+    files = {
+        key: _group_fingerprint(key.split("@")[0], name, frozenset(replaced)) for key, name in groups.items()
+    }
     role = "benchmark-gpu" if settings.get("device") == "cuda" else "benchmark-cpu"
-    return digest(files, settings, _yaml_fingerprint(HYDRA_DIR / "benchmark.yaml"), _lock_fingerprint(role))
+    return digest(files, settings, _yaml_fingerprint(HYDRA_DIR / f"{primary}.yaml"), _lock_fingerprint(role))
 
 
 def manifest_name(model: str) -> str:
@@ -53,23 +58,31 @@ def manifest_name(model: str) -> str:
 
 
 @cache
-def _default_groups() -> dict[str, str]:
-    defaults = _load_yaml(HYDRA_DIR / "benchmark.yaml")["defaults"]
+def _default_groups(primary: str) -> dict[str, str]:
+    defaults = _load_yaml(HYDRA_DIR / f"{primary}.yaml")["defaults"]
     entries = (item for entry in defaults if isinstance(entry, dict) for item in entry.items())
-    return {group: name for group, name in entries if group in GROUPS}
+    return {group: name for group, name in entries if not group.startswith("override ")}
 
 
 @cache
-def _group_fingerprint(group: str, name: str) -> str:
-    """Hash of one option of a Hydra group, with the options that its defaults list names."""
+def _group_fingerprint(group: str, name: str, replaced: frozenset[str] = frozenset()) -> str:
+    """Hash of one option of a Hydra group, with the options that its defaults list names (but for those
+    of groups that an override has `replaced`) and the files that it names."""
     content = _load_yaml(HYDRA_DIR / group / f"{name}.yaml")
-    nested = [entry for entry in content.get("defaults", []) if entry != "_self_"]
-    prompts = content.get("prompts")
-    return digest(
-        content,
-        [_group_fingerprint(group, option) for option in nested],
-        _yaml_fingerprint(REPOSITORY / prompts) if prompts else None,
-    )
+    nested = []
+    for entry in content.get("defaults", []):
+        if isinstance(entry, dict):
+            [(target, option)] = entry.items()
+            other = target.lstrip("/").split("@")[0]
+            nested += [] if other in replaced else [_group_fingerprint(other, option)]
+        elif entry != "_self_" and (HYDRA_DIR / group / f"{entry}.yaml").exists():
+            nested.append(_group_fingerprint(group, entry))
+    named = [content[key] for key in FILES if key in content]
+    return digest(content, nested, [_file_fingerprint(REPOSITORY / path) for path in named])
+
+
+def _file_fingerprint(path: Path) -> str:
+    return _yaml_fingerprint(path) if path.suffix == ".yaml" else digest(path.read_text())
 
 
 @cache
@@ -87,15 +100,19 @@ def _lock_fingerprint(role: str) -> str:
     return digest([pin for line in lines if (pin := line.split("#")[0].strip())])
 
 
+#: Where the code that measures a cell of the grid begins: the process, and what it then imports by name.
+GRID_CODE = ("inferbench/worker.py", "inferbench/cell.py")
+
+
 @cache
-def code_hash(entry: str = "inferbench/worker.py") -> str:
-    """Hash of a script below scripts/ and of the modules of this package that it imports, by default of
-    the measuring process.
+def code_hash(*entries: str) -> str:
+    """Hash of files below scripts/ and of the modules of this package that they import, by default of
+    the process that measures a cell of the grid.
 
     Comments and docstrings do not count, nor does the layout: what is hashed is the syntax tree.
     """
     trees = {}
-    waiting = [entry]
+    waiting = list(entries or GRID_CODE)
     while waiting:
         file = waiting.pop()
         if file not in trees:
@@ -105,22 +122,25 @@ def code_hash(entry: str = "inferbench/worker.py") -> str:
     return digest(trees)
 
 
+def experiment_code(experiment: str) -> tuple[str, ...]:
+    """What `code_hash` takes for the process that measures an experiment."""
+    return "inferbench/worker.py", f"inferbench/experiments/{experiment}.py"
+
+
 @cache
 def _parsed(file: str) -> tuple[str, list[str]]:
     """(hash of the syntax tree, files of this package that it imports)."""
     tree = ast.parse((SCRIPTS / file).read_text())
-    imported = [f"inferbench/{name}.py" for name in _imported_modules(tree)]
-    return digest(_plain(_without_docstrings(tree))), imported
+    return digest(_plain(_without_docstrings(tree))), _imported_files(tree)
 
 
-def _imported_modules(tree: ast.Module) -> list[str]:
+def _imported_files(tree: ast.Module) -> list[str]:
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "inferbench":
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inferbench."):
-            names.append(node.module.split(".")[1])
-    return [name for name in names if (SCRIPTS / "inferbench" / f"{name}.py").exists()]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "inferbench":
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    files = [f"{name.replace('.', '/')}.py" for name in names]
+    return [file for file in files if (SCRIPTS / file).exists()]
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from inferbench.config import BenchmarkConfig, ModelConfig, PrecisionConfig, Quantisation, in_repository
+from inferbench.config import ModelConfig, PrecisionConfig, Quantisation, RunConfig, in_repository
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def load_model(config: BenchmarkConfig, device: torch.device) -> PreTrainedModel:
+def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
     """The cell's model on `device` in eval mode; no network, no pickles, no code from the checkpoint
     unless the config says so."""
     # bitsandbytes logs a line for every int8 product.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from inferbench.config import BenchmarkConfig, Quantisation, in_repository
+from inferbench.config import BenchmarkConfig, Quantisation, RunConfig, in_repository
 from inferbench.load import DTYPES, expert_share
 from inferbench.support import Hopeless
 
@@ -122,7 +122,7 @@ def require_hope(predicted: int, available: int) -> None:
     )
 
 
-def load_shape(config: BenchmarkConfig) -> ModelShape:
+def load_shape(config: RunConfig) -> ModelShape:
     """Shape of the cell's checkpoint."""
     folder = in_repository(config.model.path)
     trusted = config.model.trust_remote_code

@@ -64,6 +64,12 @@ def make_batch(
     return pad_left(rows, padding=0, device=device)
 
 
+def joined_prompt(path: str, tokens: int, seed: int, tokenizer, vocabulary: int) -> list[int]:
+    """Token ids of shipped prompts, shuffled by the seed and joined until there are `tokens` of them."""
+    workload = WorkloadConfig("", tokens, 1, Lengths.equal, path)
+    return make_batch(workload, 1, seed, tokenizer, vocabulary, torch.device("cpu")).input_ids[0].tolist()
+
+
 def _real_rows(
     workload: WorkloadConfig, lengths: list[int], rng: random.Random, tokenizer
 ) -> list[list[int]]:

@@ -15,15 +15,15 @@ from inferbench.fingerprint import REPOSITORY, code_hash
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate", "flash-attn", "triton", "numpy")
 
 
-def describe_run(config: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Everything about this run that is known before it starts."""
+def describe_run(config: dict[str, Any], fingerprint: str, code: tuple[str, ...]) -> dict[str, Any]:
+    """Everything about this run that is known before it starts. code: files where its code begins."""
     return {
         "campaign": config["campaign"],
         "cell": config["cell"],
         "replicate": config["replicate"],
         "config": config,
         "fingerprint": fingerprint,
-        "code": code_hash(),
+        "code": code_hash(*code),
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version(), **package_versions()},
         "host": platform.node(),

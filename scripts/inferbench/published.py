@@ -7,16 +7,29 @@ and the pictures, `<sha256>  <path>` a line. Pictures themselves are not stored:
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-DATA_FILES = ("measurements.parquet", "summary.parquet", "iterations.parquet", "provenance.json")
+DATA_FILES = (
+    "measurements.parquet", "summary.parquet", "iterations.parquet", "provenance.json", "experiments.json"
+)  # fmt: skip
 SUMS = "SHA256SUMS"
 #: Plotted numbers have 6 significant digits; on another CPU the sixth may round the other way.
 TOLERANCE = 1e-5
+
+
+def declared_experiments(folder: Path) -> list[str]:
+    """The decoding experiments of the campaign whose tables are in `folder`."""
+    return list(json.loads((folder / "experiments.json").read_text(encoding="utf-8")))
+
+
+def experiment_files(experiments: Iterable[str]) -> list[str]:
+    """Names of the tables of these experiments."""
+    return [f"{name}{part}.parquet" for name in experiments for part in ("", "-samples")]
 
 
 def sha256(path: Path) -> str:

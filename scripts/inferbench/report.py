@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from inferbench import schema
 from inferbench.answer import answers, overview
 from inferbench.capacity import largest_batches
 from inferbench.costs import cost_sentences, costs
-from inferbench.figure_list import FIGURES
+from inferbench.experiment_tables import Experiment, table_schema
+from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, Figure
+from inferbench.page_tables import Table, table_of
 from inferbench.presentation import (
     STATUS_WORDS,
     at_setting,
@@ -28,12 +29,11 @@ from inferbench.presentation import (
     shown_setting,
     split_axes,
 )
+from inferbench.sections import section
 from inferbench.spending import spending_sentences
 from inferbench.validity import drift_sentence, flag_counts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
-#: Rows of a table that the page itself holds; above it the Parquet file has the rest.
-MAX_ROWS = 500
 AXES = list(schema.AXES)
 #: Metrics of the summary table: title with unit, and what the column is divided by.
 METRICS = {
@@ -63,18 +63,13 @@ MEMORY = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table ready to print: `numeric` names the columns to align right."""
-
-    columns: list[str]
-    numeric: set[str]
-    rows: list[list[str]]
-    left_out: int = 0
-
-
 def write_report(
-    measurements: pd.DataFrame, summary: pd.DataFrame, provenance: dict[str, Any], figures: Path, output: Path
+    measurements: pd.DataFrame,
+    summary: pd.DataFrame,
+    experiments: dict[str, Experiment],
+    provenance: dict[str, Any],
+    figures: Path,
+    output: Path,
 ) -> None:
     """Write the page to `output`. Figures that are not in the folder `figures` are named as absent."""
     environment = jinja2.Environment(
@@ -85,17 +80,24 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template(TEMPLATE.name).render(
-        page_data(measurements, summary, provenance, figures)
+        page_data(measurements, summary, experiments, provenance, figures)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
 
 
 def page_data(
-    measurements: pd.DataFrame, summary: pd.DataFrame, provenance: dict[str, Any], figures: Path
+    measurements: pd.DataFrame,
+    summary: pd.DataFrame,
+    experiments: dict[str, Experiment],
+    provenance: dict[str, Any],
+    figures: Path,
 ) -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
-    campaign = provenance.get("campaign") or {}
+    campaign = dict(provenance.get("campaign") or {})
+    campaign |= (
+        {"experiments": {name: own.declared for name, own in experiments.items()}} if experiments else {}
+    )
     common, _ = split_axes(summary, AXES)
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
@@ -104,7 +106,11 @@ def page_data(
         "asked": _asked(campaign, summary),
         "overview": overview(summary),
         "answers": answers(summary),
-        "figures": [(figure, _inline(figures / f"{figure.name}.svg", figure.name)) for figure in FIGURES],
+        "figures": _pictures(FIGURES, figures),
+        "experiments": [
+            (name, section(name, own.table, own.samples), _pictures(EXPERIMENT_FIGURES[name], figures))
+            for name, own in experiments.items()
+        ],
         "common": common,
         "summary": summary_table(summary),
         "not_ok": _not_ok(measurements),
@@ -122,7 +128,7 @@ def page_data(
         "config": _json(campaign),
         "commit": _distinct(measurements["git_commit"]),
         "example": _example(summary),
-        "glossary": _glossary(),
+        "glossary": _glossary(experiments),
     }
 
 
@@ -140,7 +146,7 @@ def summary_table(summary: pd.DataFrame) -> Table:
     texts["p, adjusted"] = summary["p_adjusted"].astype(float).map(lambda p: number(p, 2))
     texts["against baseline"] = summary["finding"]
     texts["flags"] = summary["flags"].fillna("")
-    return _table(texts, {*labels.values(), "status", "against baseline", "flags"} - {"batch size"})
+    return table_of(texts, {*labels.values(), "status", "against baseline", "flags"} - {"batch size"})
 
 
 def memory_table(summary: pd.DataFrame) -> Table:
@@ -164,7 +170,7 @@ def memory_table(summary: pd.DataFrame) -> Table:
         texts[f"{title}, {unit}"] = (rows[size].astype(float) / per_unit).map(number)
     peak = rows["peak_allocated_bytes"].astype(float).fillna(rows["peak_rss_bytes"].astype(float))
     texts["measured ÷ predicted"] = (peak / rows["predicted_bytes"].astype(float)).map(number)
-    return _table(texts, {"model", "precision"})
+    return table_of(texts, {"model", "precision"})
 
 
 def capacity_table(batches: pd.DataFrame) -> Table:
@@ -188,7 +194,7 @@ def capacity_table(batches: pd.DataFrame) -> Table:
             for name, title in columns.items()
         },
     }
-    return _table(texts, {"model", "precision", "attention"})
+    return table_of(texts, {"model", "precision", "attention"})
 
 
 def cost_table(priced: pd.DataFrame) -> Table:
@@ -202,15 +208,7 @@ def cost_table(priced: pd.DataFrame) -> Table:
     texts["cost per million tokens"] = _with_interval(priced, "cost")
     texts["J/token"] = priced["joules"].map(number)
     texts["tokens/J"] = priced["tokens_per_joule"].map(number)
-    return _table(texts, {*labels.values()} - {"batch size"})
-
-
-def _table(texts: dict[str, Iterable[str]], words: set[str]) -> Table:
-    """Columns of text as a table, without those that say nothing; `words` are not numbers."""
-    table = pd.DataFrame({title: list(values) for title, values in texts.items()})
-    table = table.loc[:, ~table.isin(["-", ""]).all()]
-    rows = table.head(MAX_ROWS).to_numpy().tolist()
-    return Table(list(table), set(table) - words, rows, max(0, len(table) - MAX_ROWS))
+    return table_of(texts, {*labels.values()} - {"batch size"})
 
 
 def _with_interval(summary: pd.DataFrame, metric: str) -> list[str]:
@@ -328,13 +326,20 @@ def _example(summary: pd.DataFrame) -> str:
     return " ".join(f"{axis}={cell[axis]}" for axis in AXES)
 
 
-def _glossary() -> list[tuple[str, str]]:
+def _glossary(experiments: Iterable[str]) -> list[tuple[str, str]]:
     columns = {**schema.measurements.columns, **schema.summary.columns}
+    for experiment in experiments:
+        own = table_schema(experiment).columns
+        columns |= {f"{experiment}.{name}": own[name] for name in own if name not in columns}
     return [(name, column.description) for name, column in columns.items()]
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+
+
+def _pictures(drawn: Iterable[Figure], folder: Path) -> list[tuple[Figure, str | None]]:
+    return [(figure, _inline(folder / f"{figure.name}.svg", figure.name)) for figure in drawn]
 
 
 def _inline(path: Path, prefix: str) -> str | None:

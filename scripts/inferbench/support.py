@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import torch
 
-from inferbench.config import BenchmarkConfig, Device, Dtype, ExecutionMode, Quantisation
+from inferbench.config import Device, Dtype, ExecutionMode, Quantisation, RunConfig
 
 #: The package that each backend needs and whether it runs on a CPU.
 ATTENTION_PACKAGES = {
@@ -26,7 +26,7 @@ class Hopeless(RuntimeError):
     """This cell is predicted not to fit by far. Raised before any weights load."""
 
 
-def pick_device(config: BenchmarkConfig) -> torch.device:
+def pick_device(config: RunConfig) -> torch.device:
     """The device asked for; `auto` is a GPU where there is one. Raises Unsupported."""
     if config.device is Device.cpu:
         return torch.device("cpu")
@@ -37,12 +37,12 @@ def pick_device(config: BenchmarkConfig) -> torch.device:
     return torch.device("cpu")
 
 
-def unsupported_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+def unsupported_reason(config: RunConfig, device: torch.device) -> str | None:
     """One sentence why this cell cannot run on `device` with what is installed; None if it can."""
     return _attention_reason(config, device) or _execution_reason(config, device) or _precision_reason(config)
 
 
-def _attention_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+def _attention_reason(config: RunConfig, device: torch.device) -> str | None:
     implementation = config.attention.implementation
     package = ATTENTION_PACKAGES.get(implementation)
     if package is None:
@@ -63,7 +63,7 @@ def _installed(package: str) -> bool:
         return False
 
 
-def _execution_reason(config: BenchmarkConfig, device: torch.device) -> str | None:
+def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
     mode, implementation = config.execution.mode, config.attention.implementation
     if mode not in CAPTURED:
         return None
@@ -83,7 +83,7 @@ def _execution_reason(config: BenchmarkConfig, device: torch.device) -> str | No
     return None
 
 
-def _precision_reason(config: BenchmarkConfig) -> str | None:
+def _precision_reason(config: RunConfig) -> str | None:
     if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
         return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
     return None

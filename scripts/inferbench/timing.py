@@ -39,7 +39,7 @@ def half_difference(values: list[float]) -> float:
     return abs(median(values[-half:]) / median(values[:half]) - 1) if half else 0.0
 
 
-def measure(run: Callable[[], Timeline], settings: MeasureConfig) -> list[Timeline]:
+def timed(run: Callable[[], Timeline], settings: MeasureConfig) -> list[Timeline]:
     """Timed runs, until the minimum count and time are reached and the mean is known well enough,
     or the maximum of either."""
     timelines: list[Timeline] = []

@@ -10,25 +10,25 @@ import json
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from inferbench.config import BenchmarkConfig, in_repository
+from inferbench.config import BenchmarkConfig, RunConfig, in_repository
 from inferbench.stages import Stages, send
 
 
 def main() -> None:
     answer = os.fdopen(int(sys.argv[1]), "w")
     request = json.load(sys.stdin)
-    merged = OmegaConf.merge(OmegaConf.structured(BenchmarkConfig), request["config"])
-    config: BenchmarkConfig = OmegaConf.to_object(merged)
+    config, module = understood(request["config"])
     # Before torch is imported, which reads most of it once.
     os.environ.update(environment(config))
     stages = Stages(answer, request["spawned_at"])
     record: dict[str, Any] = {}
     try:
-        measure(config, stages, record)
+        measure(config, module, stages, record)
         record["status"] = "ok"
     except Exception as error:  # whatever a cell dies of is its result
         record["status"], record["reason"] = classify(error, stages.current)
@@ -38,7 +38,17 @@ def main() -> None:
     send(answer, {"record": record})
 
 
-def environment(config: BenchmarkConfig) -> dict[str, str]:
+def understood(plain: dict[str, Any]) -> tuple[RunConfig, str]:
+    """(typed config, module that measures it): a cell of the grid, or of an experiment."""
+    if "experiment" in plain:
+        # By name, so that no experiment's code is part of what a cell of the grid depends on.
+        settings = import_module("inferbench.experiments.settings")
+        return settings.typed(plain), f"inferbench.experiments.{plain['experiment']['name']}"
+    merged = OmegaConf.merge(OmegaConf.structured(BenchmarkConfig), plain)
+    return OmegaConf.to_object(merged), "inferbench.cell"
+
+
+def environment(config: RunConfig) -> dict[str, str]:
     """Threads, no network, kernel caches that last."""
     cache = in_repository(config.cache_dir) / os.uname().nodename
     threads = str(config.cpu_threads)
@@ -57,8 +67,8 @@ def environment(config: BenchmarkConfig) -> dict[str, str]:
     }
 
 
-def measure(config: BenchmarkConfig, stages: Stages, record: dict[str, Any]) -> None:
-    """Fill `record`. Raises what the cell dies of."""
+def measure(config: RunConfig, module: str, stages: Stages, record: dict[str, Any]) -> None:
+    """Fill `record` by the `measure` of the module. Raises what the cell dies of."""
     with stages("startup"):
         from inferbench.support import Unsupported, pick_device, unsupported_reason
 
@@ -66,9 +76,9 @@ def measure(config: BenchmarkConfig, stages: Stages, record: dict[str, Any]) -> 
         if reason := unsupported_reason(config, device):
             raise Unsupported(reason)
         # transformers takes seconds to import, which a cell that cannot run need not pay.
-        from inferbench.cell import measure_cell
+        measuring = import_module(module)
 
-    measure_cell(config, device, stages, record)
+    measuring.measure(config, device, stages, record)
 
 
 def classify(error: Exception, stage: str) -> tuple[str, str]:

@@ -71,9 +71,13 @@ def composed(overrides):
         return configs.resolve(compose("benchmark", [*overrides, "output=x.parquet"]))
 
 
+def of(cell: Cell, replicate: int, fingerprint: str) -> list[str]:
+    return job_overrides(CAMPAIGN, meaning_overrides(CAMPAIGN, cell), cell.name, replicate, fingerprint)
+
+
 def test_a_job_means_to_hydra_what_the_campaign_says():
     cell = Cell("tiny", "nf4", "flash_attention_2", "generate", "short", 8)
-    config = composed(job_overrides(CAMPAIGN, cell, 2, "0123456789abcdef"))
+    config = composed(of(cell, 2, "0123456789abcdef"))
     assert {group: getattr(config, group).name for group in GROUPS} == {
         group: value for group, value in asdict(cell).items() if group != "batch_size"
     }
@@ -97,7 +101,7 @@ def test_every_option_of_a_group_is_a_whole_config_with_its_own_name(group):
 
 def test_what_a_cell_means_does_not_depend_on_the_replicate():
     cell = expand(CAMPAIGN)[0]
-    first, second = (set(job_overrides(CAMPAIGN, cell, replicate, "f")) for replicate in (1, 2))
+    first, second = (set(of(cell, replicate, "f")) for replicate in (1, 2))
     assert first ^ second == {"replicate=1", "replicate=2"}
     assert set(meaning_overrides(CAMPAIGN, cell)) < first & second
 

@@ -36,6 +36,7 @@ def repository(tmp_path, monkeypatch):
     )
     (package / "clock.py").write_text("RESOLUTION = 1\n")
     (package / "lazy.py").write_text("def load():\n    return 1\n")
+    (package / "cell.py").write_text("CELL = 1\n")
     (package / "other.py").write_text("UNUSED = 1\n")
     monkeypatch.setattr(fingerprint, "REPOSITORY", tmp_path)
     monkeypatch.setattr(fingerprint, "HYDRA_DIR", tmp_path / "config" / "hydra")

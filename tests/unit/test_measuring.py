@@ -8,7 +8,7 @@ import torch
 from inferbench import ceilings, load, memory, nvml, profiling, support
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
-from inferbench.timing import half_difference, is_steady, measure, warm_up
+from inferbench.timing import half_difference, is_steady, timed, warm_up
 from models import CPU, benchmark_config, tiny_llama
 
 
@@ -37,9 +37,9 @@ def test_measuring_stops_at_the_target_but_not_before_the_minimum():
     settings = MeasureConfig(
         min_iterations=3, max_iterations=30, min_seconds=0, target_relative_interval=0.02
     )
-    assert len(measure(runs(*[1.0] * 30), settings)) == 3
+    assert len(timed(runs(*[1.0] * 30), settings)) == 3
     noisy = runs(*[1.0, 2.0] * 15)
-    assert len(measure(noisy, settings)) == 30
+    assert len(timed(noisy, settings)) == 30
 
 
 def test_union_of_overlapping_kernels():

@@ -326,7 +326,7 @@ def test_drift_is_said_with_its_test():
 def page(tmp_path, measurements, **campaign):
     provenance = demo_provenance(measurements)
     provenance["campaign"] |= campaign
-    write_report(measurements, demo_summary(measurements), provenance, tmp_path, tmp_path / "report.html")
+    write_report(measurements, demo_summary(measurements), {}, provenance, tmp_path, tmp_path / "report.html")
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ def finished(tmp_path_factory):
     measurements[["cell", "replicate"]].to_parquet(campaign / "iterations.parquet")
     demo_summary(measurements).to_parquet(campaign / "summary.parquet")
     (campaign / "provenance.json").write_text(json.dumps(demo_provenance(measurements)))
+    (campaign / "experiments.json").write_text("{}")
     tables = [str(campaign / name) for name in TABLES]
     for figure in FIGURES:
         module = __import__(figure.script)

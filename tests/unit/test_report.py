@@ -27,7 +27,7 @@ def page(tmp_path, measurements, provenance=None, figures=None):
     """The report as text."""
     provenance = demo_provenance(measurements) if provenance is None else provenance
     output = tmp_path / "report.html"
-    write_report(measurements, demo_summary(measurements), provenance, figures or tmp_path, output)
+    write_report(measurements, demo_summary(measurements), {}, provenance, figures or tmp_path, output)
     return output.read_text(encoding="utf-8")
 
 

@@ -9,7 +9,9 @@ import shlex
 from inferbench import cells as grid
 from inferbench.campaign import CampaignError, load_campaign, model_file
 from inferbench.cell_file import CellFileError, read_status
-from inferbench.fingerprint import cell_fingerprint, code_hash, digest, manifest_name
+from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
+from inferbench.fingerprint import cell_fingerprint, code_hash, digest, experiment_code, manifest_name
+from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, SUFFIXES, campaign_figures
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
 
@@ -39,9 +41,8 @@ def sorted_json(value):
 
 
 # Campaign keys that say what is measured or how it is summarised; `retry` and the like do not.
-DECLARATION = sorted_json(
-    {key: value for key, value in CAMPAIGN.items() if key not in ("retry", "models_dir")}
-)
+DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in ("retry", "models_dir")}
+DECLARATION = sorted_json({key: value for key, value in DECLARED.items() if key != "experiments"})
 
 
 #: The measuring code that cells are asked for.
@@ -54,18 +55,21 @@ def manifest(name):
 
 def overrides(wildcards):
     cell = CELLS[wildcards.cell]
-    fingerprint = cell_fingerprint(grid.meaning_overrides(CAMPAIGN, cell))
-    return shlex.join(grid.job_overrides(CAMPAIGN, cell, int(wildcards.replicate), fingerprint))
+    meaning = grid.meaning_overrides(CAMPAIGN, cell)
+    return job_overrides(meaning, cell.name, wildcards.replicate, cell_fingerprint(meaning))
+
+
+def job_overrides(meaning, name, replicate, fingerprint):
+    return shlex.join(grid.job_overrides(CAMPAIGN, meaning, name, int(replicate), fingerprint))
 
 
 def gpus(wildcards):
     """GPUs of the cell's model; a campaign on the processor asks for none."""
-    return model_file(CELLS[wildcards.cell].model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
+    return model_file(cell_of(wildcards).model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
 
 
-def retried(name, replicate):
-    """Whether a cell that is done shall be measured again, by the campaign's `retry`."""
-    path = Path(cell_file(name, replicate))
+def retried(path):
+    """Whether a job that is done shall be done again, by the campaign's `retry`."""
     if not path.exists():
         return False
     try:
@@ -78,11 +82,84 @@ def retried(name, replicate):
 def checkpoint_manifest(wildcards):
     """The manifest of the cell's model. ancient: a checkpoint made again (a new disk, a new machine) is
     the same checkpoint."""
-    replicate = int(wildcards.replicate)
-    if CAMPAIGN["retry"] and workflow.is_main_process and retried(wildcards.cell, replicate):
+    path = job_file(wildcards)
+    if CAMPAIGN["retry"] and workflow.is_main_process and retried(Path(path)):
         # As --forcerun with this file: input functions are called before it is decided what to run.
-        workflow.dag.forcefiles.add(cell_file(wildcards.cell, replicate))
-    return ancient(manifest(CELLS[wildcards.cell].model))
+        workflow.dag.forcefiles.add(path)
+    return ancient(manifest(cell_of(wildcards).model))
+
+
+EXPERIMENTS = list(CAMPAIGN["experiments"])
+FIGURE_FILES = [
+    f"figures/{figure.name}{suffix}" for figure in campaign_figures(EXPERIMENTS) for suffix in SUFFIXES
+]
+#: What the report runs by an experiment's name.
+REPORT_CODE = [
+    f"inferbench/experiments/{experiment}_{part}.py"
+    for experiment in EXPERIMENTS
+    for part in ("table", "report")
+]
+#: experiment -> cell name -> cell
+EXPERIMENT_CELLS = {
+    experiment: {cell.name: cell for cell in expand_experiment(CAMPAIGN, experiment)}
+    for experiment in EXPERIMENTS
+}
+
+
+def experiment_file(experiment, name, replicate):
+    return f"{RESULTS}/{experiment}/{name}/replicate-{replicate}.parquet"
+
+
+def experiment_files(experiment):
+    """Every file of an experiment."""
+    return [
+        experiment_file(experiment, cell.name, replicate)
+        for cell, replicate in experiment_jobs(CAMPAIGN, experiment)
+    ]
+
+
+def cell_of(wildcards):
+    """The cell of a job, of the grid or of an experiment."""
+    experiment = wildcards.get("experiment")
+    return EXPERIMENT_CELLS[experiment][wildcards.cell] if experiment else CELLS[wildcards.cell]
+
+
+def job_file(wildcards):
+    if experiment := wildcards.get("experiment"):
+        return experiment_file(experiment, wildcards.cell, wildcards.replicate)
+    return cell_file(wildcards.cell, wildcards.replicate)
+
+
+def experiment_overrides(wildcards):
+    cell = cell_of(wildcards)
+    meaning = experiment_meaning(CAMPAIGN, cell)
+    fingerprint = cell_fingerprint(meaning, "run_experiment")
+    return job_overrides(meaning, cell.name, wildcards.replicate, fingerprint)
+
+
+def measuring_code(wildcards):
+    return CAMPAIGN["accept_code"] or code_hash(*experiment_code(wildcards.experiment))
+
+
+def table_code(wildcards):
+    return code_hash("aggregate_experiment.py", f"inferbench/experiments/{wildcards.experiment}_table.py")
+
+
+def experiment_declaration(wildcards):
+    """What the table of one experiment depends on: another experiment's settings do not."""
+    return sorted_json(
+        DECLARED | {"experiments": {wildcards.experiment: CAMPAIGN["experiments"][wildcards.experiment]}}
+    )
+
+
+def files_so_far(wildcards):
+    """As `measured_so_far`, of one experiment."""
+    return digest_of_files(experiment_files(wildcards.experiment))
+
+
+def digest_of_files(paths):
+    files = [Path(path) for path in paths]
+    return digest([(str(file), file.stat().st_mtime_ns) for file in files if file.exists()])
 
 
 def tables(folder):
@@ -92,8 +169,7 @@ def tables(folder):
 
 def measured_so_far(wildcards):
     """What is there now: `partial` depends on no cell, so a dead job does not cost the report."""
-    files = [Path(cell_file(cell.name, replicate)) for cell, replicate in ORDER]
-    return digest([(str(file), file.stat().st_mtime_ns) for file in files if file.exists()])
+    return digest_of_files(EVERY_CELL)
 
 
 def table(name):
@@ -108,6 +184,7 @@ wildcard_constraints:
     model="[^/]+",
     fingerprint="[0-9a-f]{16}",
     tables=f"{RESULTS}(/partial)?",
+    experiment="|".join(OWN),
 
 
 localrules:

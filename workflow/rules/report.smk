@@ -4,8 +4,6 @@ Inputs: measurements, summary, provenance: of this run, or published ones. Outpu
 with the plotted data as CSV, and report.html.
 """
 
-from inferbench.figure_list import FIGURES, SUFFIXES
-
 for figure in FIGURES:
 
     rule:
@@ -38,12 +36,50 @@ for figure in FIGURES:
             " --output {params.target} &> {log} || (cat {log} >&2; exit 1)"
 
 
+for experiment in EXPERIMENTS:
+    for figure in EXPERIMENT_FIGURES[experiment]:
+
+        rule:
+            name:
+                figure.script
+            input:
+                table=table(f"{experiment}.parquet"),
+                samples=table(f"{experiment}-samples.parquet"),
+                summary=table("summary.parquet"),
+            output:
+                report(
+                    f"{{tables}}/figures/{figure.name}.svg",
+                    caption="../report/figure.rst",
+                    category=figure.category,
+                    labels={"figure": figure.title},
+                ),
+                f"{{tables}}/figures/{figure.name}.png",
+                f"{{tables}}/figures/{figure.name}.csv",
+            log:
+                f"{{tables}}/logs/{figure.script}.log",
+            localrule: True
+            conda:
+                "../../envs/figures.yaml"
+            params:
+                script=figure.script,
+                caption=figure.caption,
+                target=f"{{tables}}/figures/{figure.name}",
+                code=code_hash(f"{figure.script}.py"),
+            shell:
+                "python scripts/{params.script}.py --table {input.table} --samples {input.samples}"
+                " --summary {input.summary} --output {params.target} &> {log} || (cat {log} >&2; exit 1)"
+
+
 rule write_report:
     input:
         measurements=table("measurements.parquet"),
         summary=table("summary.parquet"),
         provenance=table("provenance.json"),
-        figures=[f"{{tables}}/figures/{figure.name}{suffix}" for figure in FIGURES for suffix in SUFFIXES],
+        experiments=table("experiments.json"),
+        tables=[
+            table(f"{experiment}{part}.parquet") for experiment in EXPERIMENTS for part in ("", "-samples")
+        ],
+        figures=[f"{{tables}}/{file}" for file in FIGURE_FILES],
         template="workflow/report/page.html.j2",
     output:
         "{tables}/report.html",
@@ -54,8 +90,9 @@ rule write_report:
         "../../envs/figures.yaml"
     params:
         figures=lambda wildcards: f"{wildcards.tables}/figures",
-        code=code_hash("write_report.py"),
+        code=code_hash("write_report.py", *REPORT_CODE),
     shell:
         "python scripts/write_report.py --measurements {input.measurements} --summary {input.summary}"
-        " --provenance {input.provenance} --figures {params.figures} --output {output}"
+        " --experiments {input.experiments} --provenance {input.provenance} --figures {params.figures}"
+        " --output {output}"
         " &> {log} || (cat {log} >&2; exit 1)"

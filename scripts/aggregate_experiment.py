@@ -1,0 +1,45 @@
+"""Gather the files of one decoding experiment into its table and its samples.
+
+python scripts/aggregate_experiment.py quality --campaign '{...}' --files results/demo/quality --output results/demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from inferbench.cell_file import CellFileError
+from inferbench.experiment_cells import OWN
+from inferbench.experiment_tables import collect_experiment
+from inferbench.schema import SchemaError
+from inferbench.whole_files import UnwritableError, whole_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment", choices=OWN)
+    parser.add_argument("--campaign", required=True, type=json.loads, help="the resolved campaign, as JSON")
+    parser.add_argument("--files", required=True, type=Path, help="folder of the experiment's files")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the table and the samples")
+    parser.add_argument("--partial", action="store_true", help="jobs without a file become rows `missing`")
+    options = parser.parse_args()
+    try:
+        table, samples = collect_experiment(
+            options.campaign, options.experiment, options.files, options.partial
+        )
+        with whole_file(options.output / f"{options.experiment}-samples.parquet") as path:
+            pq.write_table(samples, path)
+        with whole_file(options.output / f"{options.experiment}.parquet") as path:
+            table.to_parquet(path, index=False)
+    except (CellFileError, SchemaError, UnwritableError) as error:
+        sys.exit(str(error))
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    print(f"{options.experiment}: {len(table)} rows, {counts}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What the cache of keys and values is worth: the time of a decode step against the context's length,
+without a cache, with one that grows, and with one of fixed size."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from inferbench.captured import CapturedDecoder
+from inferbench.config import ExecutionConfig, ExecutionMode
+from inferbench.decoding import Decoder, LoopDecoder, greedy
+from inferbench.experiments.settings import Cache, ExperimentConfig
+from inferbench.experiments.setup import load_checked
+from inferbench.memory import kv_bytes_per_token, load_shape
+from inferbench.prompts import PromptBatch, joined_prompt
+from inferbench.stages import Stages
+
+
+class UncachedDecoder:
+    """Every step runs the whole sequence through the model again."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+
+    def prefill(self, batch: PromptBatch) -> torch.Tensor:
+        self.ids = batch.input_ids
+        return self._next()
+
+    def step(self, token: torch.Tensor) -> torch.Tensor:
+        self.ids = torch.cat([self.ids, token], dim=1)
+        return self._next()
+
+    @torch.inference_mode()
+    def _next(self) -> torch.Tensor:
+        self.logits = self.model(input_ids=self.ids, use_cache=False, logits_to_keep=1).logits[:, -1]
+        return greedy(self.logits)
+
+    def cache_bytes(self) -> int:
+        return 0
+
+
+def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
+    """Fill `record`; a sample is one step at one context length."""
+    settings = config.experiment
+    shape = load_shape(config)
+    model, tokenizer = load_checked(config, device, stages, record)
+    record["kv_bytes_per_token"] = kv_bytes_per_token(shape, model.dtype.itemsize)
+    longest = joined_prompt(settings.prompts, max(settings.lengths), config.seed, tokenizer, shape.vocabulary)
+    decoder = make_decoder(model, settings.cache, max(settings.lengths) + settings.steps + 1)
+    record["samples"] = []
+    for length in settings.lengths:
+        batch = PromptBatch(torch.tensor([longest[-length:]], device=device), None)
+        with stages("warmup"):
+            # The first step of a length pays for memory and, in a static cache, for capture.
+            if isinstance(decoder, CapturedDecoder) and decoder.graph is None:
+                decoder.capture(batch)
+            decoder.step(decoder.prefill(batch))
+        with stages("measure"):
+            record["samples"] += time_steps(decoder, batch, settings.steps)
+
+
+def make_decoder(model: PreTrainedModel, cache: Cache, slots: int) -> Decoder:
+    """The decoder of a kind of cache. A static one has all `slots` from the start, as where it is used; on
+    a GPU its step is captured, on a CPU it runs as ordinary calls."""
+    if cache is Cache.off:
+        return UncachedDecoder(model)
+    if cache is Cache.dynamic:
+        return LoopDecoder(model)
+    return CapturedDecoder(model, 1, slots, ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph))
+
+
+def time_steps(decoder: Decoder, batch: PromptBatch, steps: int) -> list[dict[str, Any]]:
+    """One sample per step, each read back: context (tokens that the step attends to, its own included),
+    milliseconds, and the bytes of the cache after it."""
+    token = decoder.prefill(batch)
+    token.tolist()
+    samples = []
+    for index in range(steps):
+        started = time.perf_counter()
+        token = decoder.step(token)
+        token.tolist()
+        milliseconds = 1000 * (time.perf_counter() - started)
+        context = batch.input_ids.shape[1] + index + 1
+        samples.append(
+            {
+                "prompt_tokens": batch.input_ids.shape[1],
+                "context_tokens": context,
+                "step_ms": milliseconds,
+                "cache_bytes": decoder.cache_bytes(),
+            }
+        )
+    return samples

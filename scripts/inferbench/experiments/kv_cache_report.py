@@ -1,0 +1,73 @@
+"""What the report says of the experiment `kv_cache`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from inferbench.experiments.kv_cache_table import slopes
+from inferbench.page_tables import table_of
+from inferbench.presentation import byte_unit, number
+from inferbench.sections import Section
+
+SUBJECT = ["model", "precision", "attention"]
+
+
+def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
+    """The section of the table and its samples."""
+    lines = slopes(table)
+    return Section(
+        "KV cache",
+        "Does the time of a decode step grow with the context, and what does the cache take for that? Without a "
+        "cache, every step runs the whole sequence through the model again.",
+        [sentence for _, own in lines.groupby(SUBJECT, sort=False) for sentence in _sentences(own, table)],
+        [
+            ("Step time against context length", _slope_table(lines)),
+            ("Bytes of the cache", _byte_table(table)),
+        ],
+    )
+
+
+def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
+    subject = ", ".join(lines.iloc[0][SUBJECT])
+    by_cache = lines.set_index("cache")
+    for cache, line in by_cache.iterrows():
+        if pd.isna(line["slope_ms"]):
+            continue
+        flat = line["slope_low"] <= 0 <= line["slope_high"]
+        yield (
+            f"{subject}, cache {cache}: {number(line['slope_ms'])} ms more for each 1,000 tokens of context (95% interval "
+            f"{number(line['slope_low'])} to {number(line['slope_high'])})"
+            + (", which is not told apart from no growth." if flat else ".")
+        )
+    own = table[(table["status"] == "ok") & (table[SUBJECT] == lines.iloc[0][SUBJECT]).all(axis=1)]
+    longest = own[own["prompt_tokens"] == own["prompt_tokens"].max()]
+    times = longest.groupby("cache")["step_ms"].median().astype(float)
+    for cache in [name for name in ("dynamic", "static") if name in times and "off" in times]:
+        yield (
+            f"{subject}: after a prompt of {int(longest['prompt_tokens'].iloc[0]):,} tokens a step with the {cache} cache "
+            f"takes {number(times[cache])} ms, without a cache {number(times['off'])} ms: "
+            f"{number(times['off'] / times[cache])} times as long."
+        )
+
+
+def _slope_table(lines: pd.DataFrame):
+    texts = {axis: lines[axis] for axis in (*SUBJECT, "cache")}
+    texts["at no context, ms"] = lines["base_ms"].map(number)
+    texts["more per 1,000 tokens, ms"] = lines["slope_ms"].map(number)
+    texts["95% interval, ms"] = [
+        f"{number(low)} to {number(high)}" for low, high in zip(lines["slope_low"], lines["slope_high"])
+    ]
+    return table_of(texts, {*SUBJECT, "cache"})
+
+
+def _byte_table(table: pd.DataFrame):
+    ok = table[(table["status"] == "ok") & (table["cache"] != "off")]
+    first = ok.drop_duplicates([*SUBJECT, "cache", "prompt_tokens"])
+    unit, per_unit = byte_unit(first["cache_bytes"].max())
+    texts = {axis: first[axis] for axis in (*SUBJECT, "cache")}
+    texts["prompt, tokens"] = first["prompt_tokens"].map("{:,}".format)
+    for name, title in {"cache_bytes": "held", "cache_formula_bytes": "by formula"}.items():
+        texts[f"{title}, {unit}"] = (first[name].astype(float) / per_unit).map(number)
+    return table_of(texts, {*SUBJECT, "cache"})

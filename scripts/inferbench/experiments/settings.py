@@ -1,0 +1,148 @@
+"""What an experiment means: the structured configs that Hydra fills from `config/hydra/experiment/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from inferbench.config import ConfigError, ModelConfig, PrecisionConfig, RunConfig, at_least
+
+
+class Cache(Enum):
+    off = "off"
+    dynamic = "dynamic"
+    static = "static"
+
+
+class DraftMethod(Enum):
+    model = "model"
+    prompt_lookup = "prompt_lookup"
+
+
+@dataclass
+class Strategy:
+    """How the next token is drawn. Order of the filters as in transformers: temperature, top-k, top-p."""
+
+    name: str = MISSING
+    do_sample: bool = True
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.temperature, float) and self.temperature <= 0:
+            raise ConfigError(
+                f"sampling {self.name}: temperature is {self.temperature}; give a number above 0, or do_sample: false"
+            )
+
+
+@dataclass
+class DraftConfig:
+    """Who proposes tokens. A draft without a model of its own is a copy of the main one in `precision`."""
+
+    name: str = MISSING
+    method: DraftMethod = DraftMethod.model
+    model: ModelConfig | None = None
+    precision: PrecisionConfig | None = None
+
+
+@dataclass
+class Quality:
+    """Every window of the text is `window_tokens` long, and none overlaps another."""
+
+    name: str = "quality"
+    text: str = MISSING
+    windows: int = MISSING
+    window_tokens: int = MISSING
+    #: greedy continuations shown side by side
+    prompts: str = MISSING
+    continuations: int = MISSING
+    new_tokens: int = MISSING
+    reference: PrecisionConfig = field(default_factory=PrecisionConfig)
+
+
+@dataclass
+class Sampling:
+    name: str = "sampling"
+    prompts: str = MISSING
+    prompt_count: int = MISSING
+    seeds: int = MISSING
+    new_tokens: int = MISSING
+    strategy: Strategy = field(default_factory=Strategy)
+
+
+@dataclass
+class Batching:
+    name: str = "batching"
+    prompts: str = MISSING
+    batch_size: int = MISSING
+    new_tokens: int = MISSING
+    #: whole rounds (one by one, then as a batch) that are timed
+    rounds: int = MISSING
+
+
+@dataclass
+class KvCache:
+    """lengths: contexts, in tokens, at which a step is timed."""
+
+    name: str = "kv_cache"
+    prompts: str = MISSING
+    cache: Cache = MISSING
+    lengths: list[int] = MISSING
+    steps: int = MISSING
+
+
+@dataclass
+class Streaming:
+    name: str = "streaming"
+    prompts: str = MISSING
+    prompt_tokens: int = MISSING
+    new_tokens: int = MISSING
+    rounds: int = MISSING
+
+
+@dataclass
+class Speculative:
+    name: str = "speculative"
+    prompts: str = MISSING
+    prompt_count: int = MISSING
+    new_tokens: int = MISSING
+    draft_tokens: int = MISSING
+    draft: DraftConfig = field(default_factory=DraftConfig)
+    strategy: Strategy = field(default_factory=Strategy)
+
+
+SETTINGS = {cls().name: cls for cls in (Quality, Sampling, Batching, KvCache, Streaming, Speculative)}
+
+
+@dataclass
+class ExperimentConfig(RunConfig):
+    """One cell of an experiment, one replicate. `experiment` is one of the classes above."""
+
+    experiment: Any = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, value in vars(self.experiment).items():
+            if isinstance(value, int):
+                at_least(f"experiment.{key}", value, 1)
+
+
+def register() -> None:
+    """Make the dataclasses known to Hydra under the names that the YAML files extend."""
+    store = ConfigStore.instance()
+    store.store(name="experiment_schema", node=ExperimentConfig)
+    for name, settings in SETTINGS.items():
+        store.store(group="experiment", name=f"{name}_schema", node=settings)
+
+
+def typed(plain: dict[str, Any]) -> ExperimentConfig:
+    """The config of a plain, resolved one."""
+    settings = SETTINGS[plain["experiment"]["name"]]
+    merged = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain)
+    merged.experiment = OmegaConf.merge(OmegaConf.structured(settings), plain["experiment"])
+    return OmegaConf.to_object(merged)

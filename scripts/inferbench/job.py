@@ -1,0 +1,57 @@
+"""One job: a fresh process measures what the config says, and its file is written, whatever became of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from inferbench import config as configs
+from inferbench import provenance
+from inferbench.cell_file import CellFileError, write_cell
+from inferbench.fingerprint import cell_fingerprint
+from inferbench.lease import LeaseError, leased_devices
+from inferbench.prepare import ModelError, require_checkpoint
+from inferbench.supervise import run_worker
+
+
+def main_of(config: DictConfig, primary: str, code: tuple[str, ...]) -> None:
+    """Run the job that `config` is and print one line that says how it ended.
+
+    primary: the Hydra file that composed it. code: the files where its measuring code begins. Exits with
+    one sentence where the job cannot do its own work.
+    """
+    try:
+        print(_run(config, primary, code))
+    except (configs.ConfigError, CellFileError, LeaseError, ModelError) as error:
+        sys.exit(str(error))
+
+
+def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
+    resolved: configs.RunConfig = configs.resolve(config)
+    fingerprint = cell_fingerprint(HydraConfig.get().overrides.task, primary)
+    if resolved.fingerprint not in ("", fingerprint):
+        raise configs.ConfigError(
+            f"cell {resolved.cell}: its configuration changed after this job was planned; run snakemake again."
+        )
+    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    # A model that is not there says nothing about the cell: that is no result.
+    for model in _models(plain):
+        require_checkpoint(model)
+    about = provenance.describe_run(plain, fingerprint, code)
+    with leased_devices(resolved.device.value, resolved.model.gpus) as devices:
+        about["started_at"] = provenance.now()
+        record = run_worker(plain, devices, resolved.timeout_s)
+    about["ended_at"] = provenance.now()
+    output = Path(resolved.output)
+    write_cell(output, about, record)
+    return f"{record['status']}: {record.get('reason') or output}"
+
+
+def _models(plain: dict[str, Any]) -> list[configs.ModelConfig]:
+    """The main model, and the draft's where it has one of its own."""
+    draft = (plain.get("experiment") or {}).get("draft") or {}
+    return [configs.ModelConfig(**model) for model in (plain["model"], draft.get("model")) if model]

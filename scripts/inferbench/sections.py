@@ -1,0 +1,48 @@
+"""What the report says of a decoding experiment. Each has its own words in
+`inferbench/experiments/<name>_report.py`; this is the form they come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import pandas as pd
+
+from inferbench.page_tables import Table
+from inferbench.presentation import STATUS_WORDS
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts to lay side by side, (label, text)."""
+
+    heading: str
+    note: str
+    texts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """title; what was asked; sentences with every number computed; (caption, table); texts."""
+
+    title: str
+    question: str
+    sentences: list[str]
+    tables: list[tuple[str, Table]] = field(default_factory=list)
+    texts: list[Texts] = field(default_factory=list)
+
+
+def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
+    """An experiment's section, its jobs that did not end ok said at the end."""
+    own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(table, samples)
+    return Section(own.title, own.question, [*own.sentences, *_not_ok(table)], own.tables, own.texts)
+
+
+def _not_ok(table: pd.DataFrame) -> list[str]:
+    jobs = table.drop_duplicates(["cell", "replicate"])
+    bad = jobs[jobs["status"] != "ok"]
+    groups = bad.groupby(["status", bad["reason"].fillna("no reason recorded")], sort=False)
+    return [
+        f"{len(own)} of {len(jobs)} jobs {STATUS_WORDS[status]}: {reason} ({', '.join(dict.fromkeys(own['cell']))})."
+        for (status, reason), own in groups
+    ]

@@ -1,0 +1,81 @@
+"""Draw step times and cache bytes against context length, by kind of cache."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from inferbench.experiments.kv_cache_table import slopes
+from inferbench.figures import Style, heading, only_words, run_experiment
+from inferbench.presentation import axes_words, byte_unit, significant, split_axes
+
+TITLE = "What the cache of keys and values is worth"
+AXES = ["model", "precision", "attention"]
+CACHES = {
+    "off": Style("#D55E00", "s", ""),
+    "dynamic": Style("#0072B2", "o", ""),
+    "static": Style("#009E73", "v", ""),
+}
+
+
+def draw(
+    table: pd.DataFrame, samples: pd.DataFrame, summary: pd.DataFrame
+) -> tuple[plt.Figure, pd.DataFrame]:
+    """A row of two panels per model, precision and attention."""
+    data = plotted(table)
+    if data.empty:
+        return only_words(TITLE, "No job ended ok: there is nothing to draw."), data
+    common, varying = split_axes(data, AXES)
+    rows = list(data.groupby(AXES, sort=False))
+    figure, grid = plt.subplots(
+        len(rows), 2, figsize=(8.2, 0.5 + 2.7 * len(rows)), sharex=True, squeeze=False, layout="constrained"
+    )
+    unit, per_unit = byte_unit(data["cache_bytes"].max())
+    for (left, right), (_, own) in zip(grid, rows):
+        for cache, look in CACHES.items():
+            here = own[own["cache"] == cache].sort_values("context_tokens")
+            if here.empty:
+                continue
+            marks = {"color": look.colour, "marker": look.marker, "ls": "", "ms": 5}
+            left.plot(here["context_tokens"], here["step_ms"], label=f"cache {cache}", **marks)
+            ends = np.array([here["context_tokens"].min(), here["context_tokens"].max()])
+            left.plot(
+                ends,
+                here["base_ms"].iloc[0] + here["slope_ms"].iloc[0] * ends / 1000,
+                color=look.colour,
+                lw=1.2,
+            )
+            if cache != "off":
+                right.plot(here["context_tokens"], here["cache_bytes"] / per_unit, **marks)
+                formula = here["cache_formula_bytes"] / per_unit
+                right.plot(here["context_tokens"], formula, color=look.colour, lw=1.2)
+        left.set_ylabel("step (ms)")
+        right.set_ylabel(f"keys and values ({unit})")
+        left.set_ylim(0, 1.1 * own["step_ms"].max())
+        right.set_ylim(0, 1.15 * own["cache_bytes"].max() / per_unit)
+        left.set_title(axes_words(own.iloc[0], varying) if varying else "", loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("context (tokens)")
+    figure.legend(loc="outside lower left", ncols=3, frameon=False)
+    heading(figure, TITLE, common)
+    return figure, data
+
+
+def plotted(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per job and prompt length that ended ok, with the line fitted to its kind of cache."""
+    ok = table[table["status"] == "ok"].merge(slopes(table), on=[*AXES, "cache"])
+    numbers = ["context_tokens", "step_ms", "cache_bytes", "cache_formula_bytes", "base_ms", "slope_ms"]
+    data = ok[["cell", *AXES, "model_source", "cache", "replicate", "prompt_tokens", *numbers]].copy()
+    for name in numbers:
+        data[name] = data[name].astype(float).map(significant)
+    return data
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    run_experiment(draw, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()
