@@ -129,7 +129,7 @@ def test_nothing_published_is_an_error(tmp_path, capsys):
 def test_sums_list_what_sha256sum_can_check(published):
     lines = (published / "SHA256SUMS").read_text().splitlines()
     listed = dict(reversed(line.split("  ")) for line in lines)
-    assert len(listed) == 4 + 3 * len(FIGURES)
+    assert len(listed) == 5 + 3 * len(FIGURES)
     assert listed["figures/grid.csv"] == sha256(published / "figures" / "grid.csv")
 
 
