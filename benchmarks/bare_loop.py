@@ -3,7 +3,8 @@
     python benchmarks/bare_loop.py model=smollm2-135m precision=bf16 batch_size=1 --pairs 5
 
 Runs the bare loop and scripts/benchmark.py in turns, each in a fresh process, and prints both medians
-and their ratio. The bare loop shares no code with the project: transformers alone.
+and their ratio. The bare loop shares no code with the project: transformers alone. With
+execution=cuda_graph it is one whose step is a CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,15 +23,45 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BARE = """
 import json, os, statistics, sys, time
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-path, dtype, batch, prompt, new, runs = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:7])
+from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
+path, dtype, captured, batch, prompt, new, runs = *sys.argv[1:3], sys.argv[3] == "cuda_graph", *map(int, sys.argv[4:8])
 device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.set_num_threads(2)
 model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map={"": device}).eval()
 ids = torch.randint(0, model.config.vocab_size, (batch, prompt), device=device)
 rates = []
+
+
+def one_step():
+    token.copy_(model(token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1, keepdim=True))
+
+
+def captured_rate():
+    for layer in cache.layers:
+        layer.cumulative_length.fill_(prompt)
+    started = time.perf_counter()
+    for _ in range(new - 1):
+        graph.replay()
+        token.tolist()
+    return batch * (new - 1) / (time.perf_counter() - started)
+
+
 with torch.inference_mode():
-    for _ in range(runs + 2):
+    if captured:
+        cache = StaticCache(config=model.config, max_cache_len=prompt + new)
+        logits = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        token = logits.argmax(-1, keepdim=True)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                one_step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            one_step()
+        rates = [captured_rate() for _ in range(runs + 2)]
+    for _ in range(0 if captured else runs + 2):
         cache = DynamicCache(config=model.config)
         logits = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         token = logits.argmax(-1, keepdim=True)
@@ -79,7 +110,8 @@ def bare_rate(config: dict) -> float:
     """The same model, dtype, lengths and batch through the bare loop, in a fresh process."""
     workload = config["workload"]
     sizes = [config["batch_size"], workload["prompt_tokens"], workload["new_tokens"], 5]
-    arguments = [config["model"]["path"], config["precision"]["dtype"], *map(str, sizes)]
+    named = [config["model"]["path"], config["precision"]["dtype"], config["execution"]["mode"]]
+    arguments = [*named, *map(str, sizes)]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(config["cpu_threads"]),

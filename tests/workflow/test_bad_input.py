@@ -61,7 +61,8 @@ def refused_model(checkout, sentence):
     # ... in the last lines, after all that Snakemake says
     assert sentence in done.output.partition("A job failed; its log is ")[2]
     assert "Traceback" not in done.output
-    assert {name for name in files(checkout) - before if not name.endswith(".log")} == set()
+    left = {name for name in files(checkout) - before if not name.endswith(".log")}
+    assert left <= {"results/tiny/experiments.json"}  # a copy of what the campaign declares
 
 
 def test_a_model_folder_without_weights(local_model):

@@ -186,7 +186,7 @@ def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
 
 
 def test_a_fresh_clone_runs_everything(fresh):
-    assert fresh.planned() == {"prepare_model"} | ALL | DOWNSTREAM
+    assert fresh.planned() == {"prepare_model", "declare_experiments"} | ALL | DOWNSTREAM
 
 
 def test_the_default_campaign_is_the_demo(clone):
@@ -194,7 +194,7 @@ def test_the_default_campaign_is_the_demo(clone):
     measured = {name for name in planned if "/" in name}
     # 4 precisions x 3 attentions x 2 batch sizes x 2 replicates
     assert len(measured) == 48
-    assert planned - measured == {"prepare_model"} | DOWNSTREAM
+    assert planned - measured == {"prepare_model", "declare_experiments"} | DOWNSTREAM
 
 
 def test_another_campaign_inherits_nothing_of_the_default_one(finished):

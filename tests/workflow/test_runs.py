@@ -13,7 +13,9 @@ from inferbench.cell_file import read_cell
 
 CELL, OTHER = "tiny--bf16--sdpa--loop--tiny--b1/1", "tiny--fp32--sdpa--loop--tiny--b1/1"
 TABLE = "results/tiny/measurements.parquet"
-CELLS = cells(attention=["flash_attention_2"])
+#: More than a machine under load gets through before it is told to stop.
+BATCHES = list(range(1, 9))
+CELLS = cells(attention=["flash_attention_2"], batch_size=BATCHES)
 #: Only the cells, on a machine that pretends to have many cores: they are measured one at a time anyway.
 SNAKEMAKE_CELLS = (sys.executable, "-m", "snakemake", "--cores", "16", "cells")
 
@@ -83,7 +85,9 @@ def interrupted(clone, tmp_path_factory):
     """(checkout, second run beside the first, {file that the first left: its time}) of a run that was
     interrupted, as by Ctrl-C, once a cell was done; its cells are all unsupported, which is soon found."""
     checkout = clone.copy(tmp_path_factory.mktemp("interrupted") / "checkout")
-    checkout.campaign(axes={"attention": ["flash_attention_2"]}, baseline={"precision": "bf16"})
+    checkout.campaign(
+        axes={"attention": ["flash_attention_2"], "batch_size": BATCHES}, baseline={"precision": "bf16"}
+    )
     run = checkout.start(*SNAKEMAKE_CELLS, start_new_session=True)
     folder = checkout.path("results/tiny/cells")
     while not list(folder.glob("*/replicate-1.parquet")) and run.poll() is None:
