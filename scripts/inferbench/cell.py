@@ -13,7 +13,7 @@ from inferbench import checks, load, memory
 from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
 from inferbench.config import BenchmarkConfig, ExecutionMode
-from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, decode_unread
+from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, open_gpu, set_up, wait
 from inferbench.nvml import Gpu, validity_flags
 from inferbench.profiling import StepProfile, profile_call
@@ -191,9 +191,8 @@ def profile_gpu(decoder, batch: PromptBatch, config: BenchmarkConfig, device: to
         # One step cannot be had alone: the difference of a longer and a shorter run is four steps.
         longer = profile_call(lambda: decoder.generate(batch, 6), device)
         return kernel_record(longer, profile_call(lambda: decoder.generate(batch, 2), device), steps=4)
-    unread = [decode_unread(decoder, batch, tokens).seconds for _ in range(3)]
-    unread_s = sorted((end - first) / (tokens - 1) for _, first, end in unread)[1]
     token = decoder.prefill(batch)
+    unread_s = median(unread_step_s(decoder, token, tokens - 1) for _ in range(3))
     token = decoder.step(token)
     step = profile_call(lambda: decoder.step(token), device)
     return {"tpot_unread_ms": 1000 * unread_s, **kernel_record(step)}

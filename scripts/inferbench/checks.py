@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from inferbench.captured import CapturedDecoder
 from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
-from inferbench.decoding import Decoder, LoopDecoder, attention_of, teacher_forced_logits
+from inferbench.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
 from inferbench.load import effective_dtype, quantised_share
 from inferbench.profiling import StepProfile
 from inferbench.prompts import PromptBatch
@@ -75,9 +75,8 @@ def check_logits(
     prompt = batch.input_ids.shape[1]
     for length in (prompt, max(1, prompt // 2)):
         shorter = batch.last(length)
-        tokens = _greedy_tokens(model, shorter)
         with attention_of(model, "sdpa"):
-            expected = teacher_forced_logits(LoopDecoder(model), shorter, tokens)
+            tokens, expected = _greedy_run(LoopDecoder(model), shorter)
         found = teacher_forced_logits(decoder, shorter, tokens)
         # (steps, sequences): one wrong step must not drown in right ones
         errors = (found - expected).square().mean(-1).sqrt() / expected.std(-1)
@@ -115,10 +114,12 @@ def _tokens(decoder: Decoder, batch: PromptBatch) -> torch.Tensor:
     return torch.cat(tokens, dim=1)
 
 
-def _greedy_tokens(model: PreTrainedModel, batch: PromptBatch) -> torch.Tensor:
-    decoder = LoopDecoder(model)
+def _greedy_run(decoder: Decoder, batch: PromptBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """((B, N) tokens, (N + 1, B, V) logits): what the decoder chooses, and why, as teacher_forced_logits."""
     token = decoder.prefill(batch)
-    tokens = [token]
-    for _ in range(CHECK_STEPS - 1):
-        tokens.append(token := decoder.step(token))
-    return torch.cat(tokens, dim=1)
+    tokens, logits = [], [on_host(decoder.logits)]
+    for _ in range(CHECK_STEPS):
+        tokens.append(token)
+        token = decoder.step(token)
+        logits.append(on_host(decoder.logits))
+    return torch.cat(tokens, dim=1), torch.stack(logits)

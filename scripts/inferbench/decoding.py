@@ -23,12 +23,11 @@ from inferbench.prompts import PromptBatch
 class Timeline:
     """What one run of a decoder gave, and when.
 
-    tokens: (B, N) on the host, or None when they were left on the device. seconds: N + 1 host times,
-    the start and then each moment at which a token of all sequences was on the host; when tokens were
-    left on the device, 3 times: start, first token, and the end of all work.
+    tokens: (B, N) on the host. seconds: N + 1 host times, the start and then each moment at which a token
+    of all sequences was on the host.
     """
 
-    tokens: torch.Tensor | None
+    tokens: torch.Tensor
     seconds: list[float]
 
 
@@ -43,6 +42,9 @@ class Decoder(Protocol):
 
     def step(self, token: torch.Tensor) -> torch.Tensor:
         """Append `token` (B, 1) to the sequences; return the next one."""
+
+    def rewind(self, steps: int) -> None:
+        """Forget the last `steps` tokens, for decoding them again without a prefill."""
 
     def cache_bytes(self) -> int:
         """Bytes of keys and values held now."""
@@ -169,31 +171,32 @@ def decode(decoder: Decoder, batch: PromptBatch, new_tokens: int) -> Timeline:
     return Timeline(torch.tensor(read).squeeze(-1).T, seconds)
 
 
-def decode_unread(decoder: Decoder, batch: PromptBatch, new_tokens: int) -> Timeline:
-    """The same steps with the tokens left on the device, and one wait at the end."""
-    seconds = [time.perf_counter()]
-    token = decoder.prefill(batch)
+def unread_step_s(decoder: Decoder, token: torch.Tensor, steps: int) -> float:
+    """Seconds per step of as many, with the tokens left on the device and one wait at the end; the
+    decoder is then where it was before."""
     token.tolist()
-    seconds.append(time.perf_counter())
-    for _ in range(new_tokens - 1):
+    started = time.perf_counter()
+    for _ in range(steps):
         token = decoder.step(token)
     token.tolist()
-    seconds.append(time.perf_counter())
-    return Timeline(None, seconds)
+    seconds = (time.perf_counter() - started) / steps
+    decoder.rewind(steps)
+    return seconds
 
 
 def teacher_forced_logits(decoder: Decoder, batch: PromptBatch, tokens: torch.Tensor) -> torch.Tensor:
     """(N + 1, B, V) float32 on the host: logits after the prompt and after each of the given tokens,
     (B, N), whatever the decoder itself would have chosen."""
     decoder.prefill(batch)
-    logits = [_on_host(decoder.logits)]
+    logits = [on_host(decoder.logits)]
     for column in tokens.to(batch.input_ids.device).unbind(dim=1):
         decoder.step(column[:, None])
-        logits.append(_on_host(decoder.logits))
+        logits.append(on_host(decoder.logits))
     return torch.stack(logits)
 
 
-def _on_host(logits: torch.Tensor) -> torch.Tensor:
+def on_host(logits: torch.Tensor) -> torch.Tensor:
+    """The logits in float32 on the host."""
     # A copy even where nothing changes: a captured step overwrites its logits.
     return logits.to("cpu", torch.float32, copy=True)
 

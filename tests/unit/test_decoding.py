@@ -5,7 +5,7 @@ import torch
 
 from inferbench.captured import CapturedDecoder
 from inferbench.config import ExecutionMode
-from inferbench.decoding import GenerateDecoder, LoopDecoder, decode, decode_unread
+from inferbench.decoding import GenerateDecoder, LoopDecoder, decode, unread_step_s
 from inferbench.memory import kv_bytes_per_token, model_shape
 from inferbench.prompts import pad_left
 from models import CPU, execution, tiny_llama, unequal_batch
@@ -87,12 +87,14 @@ def test_rewinding_repeats_the_same_tokens(mode):
     assert three_steps() == first
 
 
-def test_unread_decoding_has_three_times():
-    model = tiny_llama()
-    batch = unequal_batch()
-    timeline = decode_unread(LoopDecoder(model), batch, NEW)
-    assert timeline.tokens is None
-    assert len(timeline.seconds) == 3
+def test_timing_unread_steps_leaves_the_decoder_where_it_was():
+    decoder = LoopDecoder(tiny_llama())
+    token = decoder.prefill(unequal_batch())
+    held = decoder.cache_bytes()
+    assert unread_step_s(decoder, token, 3) > 0
+    assert decoder.cache_bytes() == held
+    expected = LoopDecoder(decoder.model)
+    assert decoder.step(token).tolist() == expected.step(expected.prefill(unequal_batch())).tolist()
 
 
 def test_cache_bytes_are_the_formula():
