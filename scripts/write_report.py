@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> None:
         required=True,
         help="experiments.json, beside the tables of those it names",
     )
+    parser.add_argument(
+        "--limits", type=json.loads, default={}, help="`limits` of the campaign, as JSON; none when left out"
+    )
     arguments = parser.parse_args(argv)
     write_report(
         pd.read_parquet(arguments.measurements),
@@ -34,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         json.loads(arguments.provenance.read_text(encoding="utf-8")),
         arguments.figures,
         arguments.output,
+        arguments.limits,
     )
 
 

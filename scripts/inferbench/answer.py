@@ -1,4 +1,4 @@
-"""The answer of a campaign in sentences computed from its summary.
+"""What each choice changes, in sentences computed from a campaign's summary; what to run is `advice`.
 
 A sentence claims no more than the table holds: flagged cells are not ranked, differences under 1%
 are not findings, and without intervals an order is an observation. Cells are compared on one device.
@@ -16,17 +16,18 @@ from inferbench.presentation import (
     STATUS_WORDS,
     at_setting,
     byte_unit,
+    counted,
     model_label,
     number,
     precision_order,
     setting_words,
     shown_setting,
+    weights_source,
 )
 
 SPEED = "decode_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
 MIN_RATIO = 1.01
-MIN_REPLICATES = 3
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,11 @@ class Answer:
 
 
 def overview(summary: pd.DataFrame) -> list[str]:
-    """What became of the campaign's cells, and what its number of replicates allows to say."""
+    """What became of the campaign's cells, and how they stand to their baselines."""
     ok = summary["status"] == "ok"
     others = summary.loc[~ok, "status"].value_counts()
     parts = [f"{ok.sum()} ok", *(f"{count} {STATUS_WORDS[status]}" for status, count in others.items())]
-    sentences = [f"{_count(len(summary), 'cell')} declared: {', '.join(parts)}."]
-    if not ok.any():
-        return [*sentences, "No cell ended ok, so there is no answer yet."]
-    flagged = summary[ok & ~summary["valid"]]
-    if len(flagged):
-        flags = ", ".join(sorted({flag for flags in flagged["flags"].dropna() for flag in flags.split(",")}))
-        sentences.append(f"{_count(len(flagged), 'ok cell')} may not be ranked (flags: {flags}).")
-    most = summary["replicates_valid"].max()
-    if 0 < most < MIN_REPLICATES:
-        sentences.append(
-            f"No cell has more than {_count(most, 'valid replicate')}: below {MIN_REPLICATES} no interval can"
-            " be given, so what follows describes these runs and is not a finding about the next one."
-        )
+    sentences = [f"{counted(len(summary), 'cell')} declared: {', '.join(parts)}."]
     findings = summary.loc[summary["finding"].isin(["faster", "slower", "same", "unclear"]), "finding"]
     if len(findings):
         counts = ", ".join(f"{count} {finding}" for finding, count in findings.value_counts().items())
@@ -63,71 +52,36 @@ def overview(summary: pd.DataFrame) -> list[str]:
 
 
 def answers(summary: pd.DataFrame) -> list[Answer]:
-    """One answer per model and workload, in the summary's order."""
+    """One answer per model and workload of which there is something to say, in the summary's order."""
     several = summary["workload"].nunique() > 1
     found = []
     for (model, workload), own in summary.groupby(["model", "workload"], sort=False):
-        subject = model_label(model, _source(own)) + (f", workload {workload}" if several else "")
+        subject = model_label(model, weights_source(own)) + (f", workload {workload}" if several else "")
         found.append(Answer(subject, list(_sentences(own, model))))
-    return found
+    return [answer for answer in found if answer.sentences]
 
 
 def _sentences(own: pd.DataFrame, model: str) -> Iterator[str]:
-    if _source(own) == "bundled":
+    if weights_source(own) == "bundled":
         yield (
             "The bundled weights are stored in 4 bits (Q4_1), and their fp32 is itself dequantised from those:"
             " memory and speed are those of each precision, differences in quality are not."
         )
-    if _source(own) == "synthetic":
+    if weights_source(own) == "synthetic":
         yield "Its weights are synthetic, random: memory and speed are the architecture's; its text is noise."
     ranked = own[own["valid"] & own[SPEED].notna()]
-    if ranked.empty:
-        counts = ", ".join(f"{n} {STATUS_WORDS.get(s, s)}" for s, n in own["status"].value_counts().items())
-        yield f"None of its cells may be ranked: {counts}."
     setting, _ = shown_setting(own, model)
     reference = next(iter(own.loc[own["is_baseline"], "precision"]), None)
     devices = list(dict.fromkeys(ranked["device_name"].fillna("an unknown device")))
-    if len(devices) > 1:
-        yield f"Measured on {len(devices)} kinds of device; cells are compared within one kind only."
     for device in devices:
         there = ranked[ranked["device_name"].fillna("an unknown device") == device]
         where = f"On {device}: " if len(devices) > 1 else ""
-        for sentence in (*_fastest(there), *_effects(there, {**setting, "precision": reference})):
+        for sentence in _effects(there, {**setting, "precision": reference}):
             yield where + sentence
     ok = own[own["status"] == "ok"]
     yield from _memory(ok, "weight_bytes", "Weights", reference)
     peak = f"Peak GPU memory that torch allocated at {setting_words(setting)}"
     yield from _memory(at_setting(ok, setting), "peak_allocated_bytes", peak, reference)
-
-
-def _fastest(ranked: pd.DataFrame) -> Iterator[str]:
-    """The fastest cell for one stream, and for throughput over all batch sizes."""
-    single = ranked[ranked["batch_size"] == 1]
-    if single.empty:
-        yield "No cell of batch 1 may be ranked, so nothing is said of a single stream."
-    else:
-        yield _leader(single, "Fastest for one stream (batch 1)")
-    if set(ranked["batch_size"]) != {1}:
-        yield _leader(ranked, "Highest throughput over all batch sizes")
-
-
-def _leader(rows: pd.DataFrame, what: str) -> str:
-    rows = rows.sort_values(SPEED, ascending=False, kind="stable")
-    best, others = rows.iloc[0], rows.iloc[1:]
-    sentence = f"{what}: {_cell(best)} at {_speed(best)}."
-    if others.empty:
-        return f"{sentence} No other cell may be ranked here."
-    near = best[SPEED] < MIN_RATIO * others[SPEED]
-    overlapping = (others[f"{SPEED}_high"] >= best[f"{SPEED}_low"]).fillna(False)
-    close = others[near | overlapping]
-    if len(close):
-        return f"{sentence} Not told apart from it (within 1%, or intervals overlap): {_listed(close)}."
-    second = others.iloc[0]
-    share = number(100 * (1 - second[SPEED] / best[SPEED]), 2)
-    basis = "; their intervals do not overlap"
-    if pd.isna(best[f"{SPEED}_low"]) or others[f"{SPEED}_high"].isna().any():
-        basis = " in these runs, but an order without intervals is no finding"
-    return f"{sentence} Next is {_cell(second)} at {_speed(second)}, {share}% slower{basis}."
 
 
 def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> Iterator[str]:
@@ -189,28 +143,3 @@ def _effect(pairs: pd.DataFrame) -> str:
 def _change(ratio: float, among: pd.Series) -> str:
     """The ratio in per cent, or as a factor where one of those it stands among is twofold."""
     return f"{100 * (ratio - 1):+.1f}%" if among.min() > 0.5 and among.max() < 2 else f"×{number(ratio)}"
-
-
-def _cell(row: pd.Series) -> str:
-    return f"{row['precision']}, {row['attention']}, {row['execution']}, batch {row['batch_size']}"
-
-
-def _listed(rows: pd.DataFrame, most: int = 3) -> str:
-    cells = [f"{_cell(row)} ({number(row[SPEED])})" for _, row in rows.head(most).iterrows()]
-    more = f"; and {len(rows) - most} more" if len(rows) > most else ""
-    return "; ".join(cells) + more
-
-
-def _speed(row: pd.Series) -> str:
-    low, high, count = row[f"{SPEED}_low"], row[f"{SPEED}_high"], row["replicates_valid"]
-    interval = "no interval" if pd.isna(low) else f"95% interval {number(low)} to {number(high)}"
-    return f"{number(row[SPEED])} tokens/s ({interval}, {_count(count, 'replicate')})"
-
-
-def _source(own: pd.DataFrame) -> str | None:
-    sources = own["model_source"].dropna()
-    return sources.iloc[0] if len(sources) else None
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")

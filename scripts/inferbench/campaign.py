@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +22,16 @@ def _is_integer(_checker, value: Any) -> bool:
     return type(value) is int
 
 
+def _is_number(_checker, value: Any) -> bool:
+    """YAML has infinity and not-a-number, which no setting can mean."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
 Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_integer, "number": _is_number}
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -61,6 +62,13 @@ def meaning_overrides(campaign: Mapping[str, Any], cell: Cell) -> list[str]:
     settings = {key: campaign[key] for key in ("device", "cpu_threads", "seed", "timeout_s")}
     measure = {f"measure.{key}": value for key, value in sorted(campaign["measure"].items())}
     return [f"{key}={value}" for key, value in {**asdict(cell), **settings, **measure}.items()]
+
+
+def command(campaign: Mapping[str, Any], cell: Cell) -> str:
+    """The command that measures a cell again by hand. Of a campaign whose file is not known, the axes alone."""
+    known = "measure" in campaign
+    overrides = meaning_overrides(campaign, cell) if known else [f"{k}={v}" for k, v in asdict(cell).items()]
+    return shlex.join(["python", "scripts/benchmark.py", *overrides, "output=cell.parquet"])
 
 
 def job_overrides(

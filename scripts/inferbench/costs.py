@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from inferbench.presentation import model_label, number
+from inferbench.presentation import cell_words, model_label, number
 from inferbench.schema import AXES
 
 RATE = "decode_tokens_per_s"
@@ -56,12 +56,12 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
             best = own.loc[own["cost"].idxmin()]
             sentences.append(
                 f"Least for a million output tokens of {_model(best)}, by its centre:"
-                f" {number(best['cost'])} ({_cell(best)})."
+                f" {number(best['cost'])} ({cell_words(best)})."
             )
     for _, own in table[table["joules"].notna()].groupby("model", sort=False):
         best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
         words = [
-            f"batch {row['batch_size']} {number(row['tokens_per_joule'])} ({_cell(row)})"
+            f"batch {row['batch_size']} {number(row['tokens_per_joule'])} ({cell_words(row)})"
             for _, row in best.iterrows()
         ]
         sentences.append(
@@ -76,7 +76,3 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
 
 def _model(row: pd.Series) -> str:
     return model_label(row["model"], row["model_source"])
-
-
-def _cell(row: pd.Series) -> str:
-    return f"{row['precision']}, {row['attention']}, {row['execution']}, batch {row['batch_size']}"

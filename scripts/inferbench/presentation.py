@@ -50,6 +50,21 @@ def model_label(model: str, source: str | None) -> str:
     return f"{model} (synthetic)" if pd.notna(source) and source == "synthetic" else model
 
 
+def weights_source(table: pd.DataFrame) -> str | None:
+    """Where the weights of a model's cells are from, if any cell says so."""
+    return next(iter(table["model_source"].dropna()), None)
+
+
+def cell_words(row: pd.Series) -> str:
+    """'bf16, sdpa, loop, batch 4': a cell of a known model and workload, for sentences."""
+    return f"{row['precision']}, {row['attention']}, {row['execution']}, batch {row['batch_size']}"
+
+
+def counted(count: int, what: str) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def split_axes(table: pd.DataFrame, axes: list[str]) -> tuple[str, list[str]]:
     """The axes that have one value in `table`, in words, and the names of those that have several."""
     varying = [axis for axis in axes if table[axis].nunique() > 1]

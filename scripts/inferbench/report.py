@@ -12,11 +12,14 @@ import jinja2
 import pandas as pd
 
 from inferbench import schema
+from inferbench.advice_words import opening
 from inferbench.answer import answers, overview
 from inferbench.capacity import largest_batches
+from inferbench.cells import Cell, command
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, Figure
+from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of
 from inferbench.presentation import (
     STATUS_WORDS,
@@ -70,8 +73,12 @@ def write_report(
     provenance: dict[str, Any],
     figures: Path,
     output: Path,
+    limits: dict[str, float] | None = None,
 ) -> None:
-    """Write the page to `output`. Figures that are not in the folder `figures` are named as absent."""
+    """Write the page to `output`. Figures that are not in the folder `figures` are named as absent.
+
+    limits: as the campaign file has them.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
@@ -80,7 +87,7 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template(TEMPLATE.name).render(
-        page_data(measurements, summary, experiments, provenance, figures)
+        page_data(measurements, summary, experiments, provenance, figures, limits or {})
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
@@ -92,18 +99,23 @@ def page_data(
     experiments: dict[str, Experiment],
     provenance: dict[str, Any],
     figures: Path,
+    limits: dict[str, float],
 ) -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     campaign = dict(provenance.get("campaign") or {})
     campaign |= (
         {"experiments": {name: own.declared for name, own in experiments.items()}} if experiments else {}
     )
+    campaign |= {"limits": limits} if limits else {}
+    advice_lead, advice = opening(summary, campaign, limits, measured_divergences(experiments))
     common, _ = split_axes(summary, AXES)
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
+        "advice_lead": advice_lead,
+        "advice": advice,
         "overview": overview(summary),
         "answers": answers(summary),
         "figures": _pictures(FIGURES, figures),
@@ -127,7 +139,7 @@ def page_data(
         "environment": _json(provenance.get("environment")),
         "config": _json(campaign),
         "commit": _distinct(measurements["git_commit"]),
-        "example": _example(summary),
+        "example": _example(summary, campaign),
         "glossary": _glossary(experiments),
     }
 
@@ -319,11 +331,11 @@ def _distinct(values: Iterable[Any], most: int = 12) -> str:
     return ", ".join(distinct[:most]) + more
 
 
-def _example(summary: pd.DataFrame) -> str:
-    """The overrides of one cell to run by hand: the baseline if it is ok, else the first that is."""
+def _example(summary: pd.DataFrame, campaign: dict[str, Any]) -> str:
+    """The command of one cell to run by hand: the baseline if it is ok, else the first that is."""
     cells = summary.assign(ok=summary["status"] == "ok")
     cell = cells.sort_values(["ok", "is_baseline"], ascending=False, kind="stable").iloc[0]
-    return " ".join(f"{axis}={cell[axis]}" for axis in AXES)
+    return command(campaign, Cell(**cell[AXES]))
 
 
 def _glossary(experiments: Iterable[str]) -> list[tuple[str, str]]:

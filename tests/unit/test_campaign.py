@@ -38,6 +38,7 @@ def test_what_is_left_out_has_its_default_and_what_is_there_stays():
     assert campaign["axes"] == CAMPAIGN["axes"]
     assert (campaign["replicates"], campaign["device"], campaign["source"]) == (3, "cuda", "run")
     assert (campaign["also"], campaign["exclude"], campaign["retry"], campaign["measure"]) == ([], [], [], {})
+    assert campaign["limits"] == {}
     assert (campaign["baseline"], campaign["accept_code"]) == ({"precision": "bf16"}, None)
 
 
@@ -103,6 +104,19 @@ WRONG = {
         CAMPAIGN,
         'baseline {"precision": "fp16"} matches no',
     ),
+    "a limit of nothing": (
+        {"limits": {"memory_gb": 0}},
+        CAMPAIGN,
+        "limits.memory_gb: 0 does not fit (0 is less than or equal to the minimum of 0); it is a number of GB above 0.",
+    ),
+    "an unknown limit": (
+        {"limits": {"memory": 8}},
+        CAMPAIGN,
+        "limits: unknown key memory; the keys here are kl, memory_gb, tpot_ms, ttft_ms.",
+    ),
+    "a limit in words": ({"limits": {"ttft_ms": "200"}}, CAMPAIGN, 'limits.ttft_ms: "200" does not fit'),
+    "a limit without end": ({"limits": {"kl": float("inf")}}, CAMPAIGN, "limits.kl: Infinity does not fit"),
+    "a limit that is no number": ({"limits": {"kl": float("nan")}}, CAMPAIGN, "limits.kl: NaN does not fit"),
     "several baselines": ({"baseline": {"precision": ["bf16", "nf4"]}}, CAMPAIGN, "baseline.precision: "),
 }
 

@@ -117,6 +117,7 @@ def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
         ({"retry": ["oom", "timeout"]}, set()),  # no cell is either
         ({"also": [{"precision": ["bf16"]}]}, DOWNSTREAM),  # in the grid already
         ({"seed": 0, "cpu_threads": 2}, set()),  # the defaults, spelled out
+        ({"limits": {"memory_gb": 8}}, {"write_report", "all"}),
         ({"baseline": {"precision": "fp32", "attention": "sdpa"}}, DOWNSTREAM),
         ({"measure": {"max_iterations": 3}}, ALL | DOWNSTREAM),
         ({"seed": 1}, ALL | DOWNSTREAM),

@@ -41,7 +41,7 @@ def sorted_json(value):
 
 
 # Campaign keys that say what is measured or how it is summarised; `retry` and the like do not.
-DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in ("retry", "models_dir")}
+DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in ("retry", "models_dir", "limits")}
 DECLARATION = sorted_json({key: value for key, value in DECLARED.items() if key != "experiments"})
 
 

@@ -91,8 +91,8 @@ rule write_report:
     params:
         figures=lambda wildcards: f"{wildcards.tables}/figures",
         code=code_hash("write_report.py", *REPORT_CODE),
+        limits=sorted_json(CAMPAIGN["limits"]),
     shell:
         "python scripts/write_report.py --measurements {input.measurements} --summary {input.summary}"
         " --experiments {input.experiments} --provenance {input.provenance} --figures {params.figures}"
-        " --output {output}"
-        " &> {log} || (cat {log} >&2; exit 1)"
+        " --limits {params.limits:q} --output {output} &> {log} || (cat {log} >&2; exit 1)"

@@ -1,0 +1,278 @@
+"""The advice as the report opens with it: cards of short texts, every number computed.
+
+An order is a finding only where intervals tell cells apart; whether a limit is kept by the whole interval
+or by its centre alone is said, and so is what was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from inferbench.advice import ONE_STREAM, SPEED, THROUGHPUT, Advice, Choice, Cost, Exclusion, advise
+from inferbench.cells import Cell, command
+from inferbench.limits import QUANTITIES, Divergences
+from inferbench.presentation import (
+    STATUS_WORDS,
+    axes_words,
+    cell_words,
+    counted,
+    model_label,
+    number,
+    weights_source,
+)
+from inferbench.schema import AXES
+from inferbench.statistics import MIN_REPLICATES
+
+TITLES = {ONE_STREAM: "For one stream", THROUGHPUT: "For throughput"}
+AIMS = {ONE_STREAM: "batch size 1", THROUGHPUT: "tokens/s of the whole batch, any batch size"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One choice. pick: the axes of the cell, None where nothing fits. certainty: what stands behind the speed.
+    facts: (quantity, value and limit). command: what measures the cell again."""
+
+    title: str
+    aim: str
+    pick: str | None
+    speed: str
+    certainty: str
+    facts: list[tuple[str, str]]
+    sentences: list[str]
+    command: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Model, workload and device as a heading, what holds for all its cards, and the cards."""
+
+    title: str
+    notes: list[str]
+    cards: list[Card]
+
+
+def opening(
+    summary: pd.DataFrame,
+    campaign: Mapping[str, Any],
+    limits: Mapping[str, float],
+    divergences: Divergences | None,
+) -> tuple[list[str], list[Subject]]:
+    """(what the cards answer, and what the number of replicates allows to say; the subjects).
+
+    campaign: as far as its file is known, for the commands. divergences: None without an experiment on quality.
+    """
+    if not (summary["status"] == "ok").any():
+        return ["No cell ended ok, so there is no answer yet."], []
+    several = summary["workload"].nunique() > 1
+    subjects = [
+        _subject(advice, several, campaign, limits, divergences is not None)
+        for advice in advise(summary, limits, divergences or {})
+    ]
+    return list(_lead(summary, limits)), subjects
+
+
+def _lead(summary: pd.DataFrame, limits: Mapping[str, float]) -> Iterator[str]:
+    if limits:
+        listed = ", ".join(_limit(name, limits) for name in limits)
+        yield f"The fastest combinations that may be ranked, within these limits: {listed}."
+    else:
+        yield (
+            "The fastest combinations that may be ranked. No limits are set: the key limits of the campaign file takes"
+            " them, on memory, TTFT, TPOT and KL divergence."
+        )
+    if summary.loc[summary["status"] == "ok", "device_name"].nunique(dropna=False) > 1:
+        yield "Cells are compared within one kind of device only."
+    most = summary["replicates_valid"].max()
+    if 0 < most < MIN_REPLICATES:
+        yield (
+            f"No cell has more than {counted(most, 'valid replicate')}: below {MIN_REPLICATES} no interval can"
+            " be given, so what follows describes these runs and is not a finding about the next one."
+        )
+
+
+def _subject(
+    advice: Advice,
+    several_workloads: bool,
+    campaign: Mapping[str, Any],
+    limits: Mapping[str, float],
+    quality: bool,
+) -> Subject:
+    first = advice.cells.iloc[0]
+    title = model_label(first["model"], weights_source(advice.cells))
+    title += f", workload {first['workload']}" if several_workloads else ""
+    title += f", on {advice.device}" if advice.device else ""
+    cards = [_card(choice, campaign, limits, advice.unjudged) for choice in advice.choices]
+    return Subject(title, list(_notes(advice, limits, quality)), cards)
+
+
+def _notes(advice: Advice, limits: Mapping[str, float], quality: bool) -> Iterator[str]:
+    if not advice.choices:
+        statuses = advice.cells["status"].value_counts().items()
+        yield f"None of its cells may be ranked: {', '.join(f'{n} {STATUS_WORDS.get(s, s)}' for s, n in statuses)}."
+    for name in advice.unjudged:
+        yield f"The limit {_limit(name, limits)} is not applied. {_why_unknown(name, advice, quality)}"
+    flagged = advice.cells[(advice.cells["status"] == "ok") & ~advice.cells["valid"]]
+    if len(flagged):
+        flags = ", ".join(sorted({flag for flags in flagged["flags"].dropna() for flag in flags.split(",")}))
+        yield f"Flagged ({flags}), so not considered: {_listed(flagged)}."
+    if advice.choices and advice.memory:
+        yield f"Memory is {advice.memory}."
+
+
+def _why_unknown(name: str, advice: Advice, quality: bool) -> str:
+    if name != "kl":
+        return "It was measured of no cell here."
+    if weights_source(advice.cells) == "synthetic":
+        return "The weights are synthetic, random: they have no quality that a precision could change."
+    if not quality:
+        return "The campaign has no experiment on quality, which is what measures it."
+    return "The experiment on quality has no value for this model."
+
+
+def _card(
+    choice: Choice, campaign: Mapping[str, Any], limits: Mapping[str, float], unjudged: list[str]
+) -> Card:
+    judged = {name: bound for name, bound in limits.items() if name not in unjudged}
+    title, aim, best = TITLES[choice.aim], AIMS[choice.aim], choice.best
+    if best is None:
+        return Card(title, aim, None, "", "", [], list(_nothing(choice, judged)), "")
+    pick = axes_words(best, ["precision", "attention", "execution", "batch_size"])
+    facts = [
+        (quantity.full_name, _fact(best, name, limits))
+        for name, quantity in QUANTITIES.items()
+        if name in limits or pd.notna(best[name])
+    ]
+    sentences = [
+        *_order(choice),
+        *_doubts(choice, judged, "Faster, but not known to fit"),
+        *_costs(choice.costs, best),
+    ]
+    cell = Cell(**{axis: best[axis] for axis in AXES})
+    certainty = "95% interval" if pd.notna(best[f"{SPEED}_low"]) else "no interval"
+    certainty += f", {counted(best['replicates_valid'], 'replicate')}"
+    return Card(title, aim, pick, _rate(best), certainty, facts, sentences, command(campaign, cell))
+
+
+def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
+    """The value, its limit, and what of the interval keeps that."""
+    if pd.isna(best[name]):
+        return "not measured"
+    value = _value(best, name)
+    if name not in limits:
+        return value
+    value += f", limit {limits[name]:,.10g}"
+    if pd.isna(best[f"{name}_high"]):
+        return f"{value} kept by the centre; no interval"
+    return value + (
+        " kept by the centre, not by the interval's end" if best[f"{name}_high"] > limits[name] else ""
+    )
+
+
+def _order(choice: Choice) -> Iterator[str]:
+    best, rivals = choice.best, choice.rivals
+    close = rivals[rivals["standing"] == "same"]
+    if len(close):
+        yield f"Not told apart from it (within 1%, or intervals overlap): {_listed(close)}."
+    elif len(rivals):
+        second = rivals.iloc[0]
+        basis = (
+            "; their intervals do not overlap"
+            if second["standing"] == "apart"
+            else " in these runs, but an order without intervals is no finding"
+        )
+        yield f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}."
+    elif choice.candidates > 1:
+        yield "No other cell is known to keep the limits."
+    else:
+        yield "No other cell may be ranked here."
+
+
+def _doubts(choice: Choice, limits: Mapping[str, float], what: str) -> Iterator[str]:
+    rows = choice.unknown
+    if len(rows):
+        absent = [QUANTITIES[name].name for name in limits if rows[name].isna().any()]
+        yield f"{what}, since {' or '.join(absent)} was not measured: {_listed(rows)}."
+
+
+def _costs(costs: list[Cost], best: pd.Series) -> Iterator[str]:
+    free = []
+    for cost in costs:
+        subject, without = "All limits together cost", "without any"
+        if cost.limit is not None:
+            subject, without = f"The limit on {QUANTITIES[cost.limit].name} costs", "without it"
+        if cost.fastest["cell"] == best["cell"]:
+            free.append(QUANTITIES[cost.limit].name)
+            continue
+        instead = f"{without} {cell_words(cost.fastest)} at {_rate(cost.fastest)}"
+        if cost.standing == "same":
+            yield f"{subject} nothing that can be told: {instead} is not told apart from this cell."
+        else:
+            runs = " in these runs" if cost.standing == "observed" else ""
+            yield f"{subject} {_loss(best, cost.fastest)} of the speed{runs}: {instead}."
+    if free:
+        yield f"Dropping the limit on {' or '.join(free)} alone would gain nothing: the same cell stays fastest."
+
+
+def _nothing(choice: Choice, limits: Mapping[str, float]) -> Iterator[str]:
+    if choice.candidates == 0:
+        yield "No cell of batch size 1 may be ranked, so nothing is said of a single stream."
+        return
+    yield f"Nothing fits: none of {counted(choice.candidates, 'cell')} is known to keep every limit."
+    for exclusion in choice.exclusions:
+        yield _excluded(exclusion, choice.candidates, limits)
+    yield from _doubts(choice, limits, "They break no limit, but are not known to fit")
+
+
+def _excluded(exclusion: Exclusion, candidates: int, limits: Mapping[str, float]) -> str:
+    name, nearest = exclusion.limit, exclusion.nearest
+    unknown = f", not known of {exclusion.unknown}" if exclusion.unknown else ""
+    sentence = f"{_limit(name, limits)}: excludes {exclusion.broken} of {candidates}{unknown}."
+    sentence = sentence[0].upper() + sentence[1:]
+    if nearest is None:
+        return sentence
+    over = number(100 * (nearest[name] / limits[name] - 1))
+    others = ""
+    if len(limits) > 1:
+        others = (
+            ", and it keeps every other limit" if exclusion.alone else ", and it breaks another limit too"
+        )
+    return f"{sentence} Nearest: {cell_words(nearest)} with {_value(nearest, name)}, {over}% over{others}."
+
+
+def _limit(name: str, limits: Mapping[str, float]) -> str:
+    return f"{QUANTITIES[name].name} {limits[name]:,.10g} {QUANTITIES[name].unit}"
+
+
+def _amount(name: str, value: float) -> str:
+    return f"{number(value)} {QUANTITIES[name].unit}"
+
+
+def _value(row: pd.Series, name: str) -> str:
+    """The quantity with what is known of its interval."""
+    low, high = row.get(f"{name}_low"), row[f"{name}_high"]
+    if name == "memory_gb" or pd.isna(high):
+        return _amount(name, row[name])
+    ends = f"{number(low)} to {number(high)}" if pd.notna(low) else f"up to {number(high)}"
+    return f"{_amount(name, row[name])} ({ends})"
+
+
+def _rate(row: pd.Series) -> str:
+    low, high = row[f"{SPEED}_low"], row[f"{SPEED}_high"]
+    return f"{number(row[SPEED])} tokens/s" + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
+
+
+def _loss(slower: pd.Series, faster: pd.Series) -> str:
+    return f"{number(100 * (1 - slower[SPEED] / faster[SPEED]))}%"
+
+
+def _listed(rows: pd.DataFrame, most: int = 3) -> str:
+    """Cells with their tokens/s, as far as there are any."""
+    cells = [
+        cell_words(row) + (f" ({number(row[SPEED])})" if pd.notna(row[SPEED]) else "")
+        for _, row in rows.head(most).iterrows()
+    ]
+    return "; ".join(cells) + (f"; and {len(rows) - most} more" if len(rows) > most else "")
