@@ -33,12 +33,12 @@ AIMS = {ONE_STREAM: "batch size 1", THROUGHPUT: "tokens/s of the whole batch, an
 
 @dataclass(frozen=True)
 class Card:
-    """One choice. pick: the axes of the cell, None where nothing fits. certainty: what stands behind the speed.
+    """One choice. pick: the axes of the cell, or that there is none. certainty: what stands behind the speed.
     facts: (quantity, value and limit). command: what measures the cell again."""
 
     title: str
     aim: str
-    pick: str | None
+    pick: str
     speed: str
     certainty: str
     facts: list[tuple[str, str]]
@@ -81,8 +81,8 @@ def _lead(summary: pd.DataFrame, limits: Mapping[str, float]) -> Iterator[str]:
         yield f"The fastest combinations that may be ranked, within these limits: {listed}."
     else:
         yield (
-            "The fastest combinations that may be ranked. No limits are set: the key limits of the campaign file takes"
-            " them, on memory, TTFT, TPOT and KL divergence."
+            "The fastest combinations that may be ranked. No limits are set (key limits of the campaign file: memory,"
+            " TTFT, TPOT, KL divergence)."
         )
     if summary.loc[summary["status"] == "ok", "device_name"].nunique(dropna=False) > 1:
         yield "Cells are compared within one kind of device only."
@@ -139,7 +139,8 @@ def _card(
     judged = {name: bound for name, bound in limits.items() if name not in unjudged}
     title, aim, best = TITLES[choice.aim], AIMS[choice.aim], choice.best
     if best is None:
-        return Card(title, aim, None, "", "", [], list(_nothing(choice, judged)), "")
+        pick = "Nothing fits" if choice.candidates else "No cell may be ranked"
+        return Card(title, aim, pick, "", "", [], list(_nothing(choice, judged)), "")
     pick = axes_words(best, ["precision", "attention", "execution", "batch_size"])
     facts = [
         (quantity.full_name, _fact(best, name, limits))
@@ -160,16 +161,15 @@ def _card(
 def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
     """The value, its limit, and what of the interval keeps that."""
     if pd.isna(best[name]):
-        return "not measured"
+        return f"not measured; limit {limits[name]:,.10g} not applied"
     value = _value(best, name)
     if name not in limits:
         return value
     value += f", limit {limits[name]:,.10g}"
     if pd.isna(best[f"{name}_high"]):
-        return f"{value} kept by the centre; no interval"
-    return value + (
-        " kept by the centre, not by the interval's end" if best[f"{name}_high"] > limits[name] else ""
-    )
+        return f"{value}: kept by the centre, no interval"
+    beyond = best[f"{name}_high"] > limits[name]
+    return value + (": kept by the centre, not by the interval's end" if beyond else "")
 
 
 def _order(choice: Choice) -> Iterator[str]:
@@ -219,9 +219,9 @@ def _costs(costs: list[Cost], best: pd.Series) -> Iterator[str]:
 
 def _nothing(choice: Choice, limits: Mapping[str, float]) -> Iterator[str]:
     if choice.candidates == 0:
-        yield "No cell of batch size 1 may be ranked, so nothing is said of a single stream."
+        yield "None of batch size 1 may, so nothing is said of a single stream."
         return
-    yield f"Nothing fits: none of {counted(choice.candidates, 'cell')} is known to keep every limit."
+    yield f"Of {counted(choice.candidates, 'cell')} none is known to keep every limit."
     for exclusion in choice.exclusions:
         yield _excluded(exclusion, choice.candidates, limits)
     yield from _doubts(choice, limits, "They break no limit, but are not known to fit")

@@ -143,7 +143,7 @@ def test_nothing_fits_which_limit_excludes_what():
     assert (memory.broken, memory.unknown, named(memory.nearest), memory.alone) == (4, 0, "bf16 b1", True)
     assert (tpot.broken, tpot.unknown, named(tpot.nearest), tpot.alone) == (7, 0, "nf4 b1", True)
     words = say(table(), limits)
-    assert "Nothing fits: none of 8 cells is known to keep every limit." in words
+    assert "Of 8 cells none is known to keep every limit." in words
     # 1.169 / 1.1 = 1.0628, 36.36 / 25 = 1.455
     assert (
         "Memory 1.1 GB: excludes 4 of 8. Nearest: bf16, sdpa, loop, batch 1 with 1.17 GB, 6.28% over" in words
@@ -176,7 +176,7 @@ def test_kl_of_synthetic_weights_is_no_ground_to_pass_or_fail():
     words = say(summary, {"kl": 0.05, "memory_gb": 1.1}, KL)
     assert "# synthetic-olmoe-1b-7b (synthetic), on" in words
     assert "The limit KL divergence 0.05 nats is not applied. The weights are synthetic" in words
-    assert "KL divergence not measured" in words
+    assert "KL divergence not measured; limit 0.05 not applied" in words
 
 
 def test_kl_without_an_experiment_on_quality():
@@ -220,14 +220,14 @@ def test_a_limit_kept_by_the_centre_and_not_by_the_end_of_its_interval():
     summary = with_intervals(table(), 0.05)
     # bf16 at batch 1: TPOT 22.7 ms, to 23.9
     words = say(summary, {"tpot_ms": 23})
-    assert "(TPOT) 22.7 ms (21.6 to 23.9), limit 23 kept by the centre, not by the interval's end" in words
+    assert "(TPOT) 22.7 ms (21.6 to 23.9), limit 23: kept by the centre, not by the interval's end" in words
     assert "limit 24\n" in say(summary, {"tpot_ms": 24})
     # nf4: 0.04, to 0.06
-    assert "KL divergence 0.0400 nats (up to 0.0600), limit 0.05 kept by the centre, not by" in say(
+    assert "KL divergence 0.0400 nats (up to 0.0600), limit 0.05: kept by the centre, not by" in say(
         summary, {"kl": 0.05}, KL
     )
     # One replicate has no interval that could keep anything.
-    assert "(TPOT) 22.7 ms, limit 24 kept by the centre; no interval" in say(table(), {"tpot_ms": 24})
+    assert "(TPOT) 22.7 ms, limit 24: kept by the centre, no interval" in say(table(), {"tpot_ms": 24})
 
 
 def test_cells_that_intervals_do_not_tell_apart_are_named():
@@ -282,7 +282,7 @@ def test_flagged_cells_are_named_and_never_recommended():
         in words
     )
     # Only bf16 would have kept it.
-    assert "Nothing fits: none of 6 cells" in words
+    assert "Of 6 cells none" in words
     assert "TPOT 30 ms: excludes 6 of 6. Nearest: nf4" in words
 
 
@@ -298,7 +298,8 @@ def test_nothing_may_be_ranked():
 
 def test_without_a_cell_of_batch_1_nothing_is_said_of_one_stream():
     words = say(table(batch_size=(4,)))
-    assert "No cell of batch size 1 may be ranked, so nothing is said of a single stream." in words
+    assert "For one stream: No cell may be ranked" in words
+    assert "None of batch size 1 may, so nothing is said of a single stream." in words
     assert "For throughput: precision bf16" in words
 
 
