@@ -67,6 +67,7 @@ def opening(
     """
     if not (summary["status"] == "ok").any():
         return ["No cell ended ok, so there is no answer yet."], []
+    limits = {name: limits[name] for name in QUANTITIES if name in limits}
     several = summary["workload"].nunique() > 1
     subjects = [
         _subject(advice, several, campaign, limits, divergences is not None)

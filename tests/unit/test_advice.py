@@ -134,10 +134,10 @@ def test_limits_that_only_together_cost_something():
 
 
 def test_nothing_fits_which_limit_excludes_what():
-    limits = {"memory_gb": 1.1, "tpot_ms": 25}
+    limits = {"tpot_ms": 25, "memory_gb": 1.1}
     choice = choose(table(), limits)[THROUGHPUT]
     assert choice.best is None
-    memory, tpot = choice.exclusions
+    tpot, memory = choice.exclusions
     # bf16 at batch 1 alone keeps TPOT, and it has 1.169 GB; nf4 at batch 1 has the least TPOT of those
     # that keep memory.
     assert (memory.broken, memory.unknown, named(memory.nearest), memory.alone) == (4, 0, "bf16 b1", True)
@@ -162,7 +162,7 @@ def test_nearest_miss_where_every_cell_breaks_both_limits():
 
 def test_a_limit_that_excludes_nothing_where_nothing_fits():
     words = say(table(), {"ttft_ms": 1000, "memory_gb": 1})
-    assert "TTFT 1,000 ms: excludes 0 of 8.\n" in words
+    assert "TTFT 1,000 ms: excludes 0 of 8." in words
     # Both nf4 cells take 1.019 GB: the faster one is named.
     assert "Memory 1 GB: excludes 8 of 8. Nearest: nf4, sdpa, loop, batch 4 with 1.02 GB, 1.90% over" in words
 
