@@ -1,0 +1,78 @@
+"""Sampling strategies: the distribution that a token is drawn from, and the draw.
+
+Shapes: B positions, V vocabulary. Nothing here reads a device tensor on the host, so a captured step
+may contain all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from inferbench.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How the next token is chosen. Without `do_sample` it is the likeliest one, whatever the rest says.
+
+    temperature divides the logits; top_k keeps that many tokens, 0 keeps all; top_p keeps the fewest
+    tokens whose probabilities reach it, 1 keeps all. Raises ConfigError for a value without a meaning.
+    """
+
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(
+                f"temperature is {self.temperature}: give a number above 0, or do_sample=false for greedy."
+            )
+        if self.top_k < 0:
+            raise ConfigError(f"top_k is {self.top_k}: give a number of tokens, or 0 to keep all.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}: give a share above 0 and at most 1.")
+
+
+def probabilities(logits: torch.Tensor, strategy: Strategy) -> torch.Tensor:
+    """(B, V) -> (B, V) float32: the distribution that `strategy` draws from; greedy is one-hot.
+
+    Temperature, top-k, top-p, in the order of transformers' `generate()`; of tokens whose logits tie at
+    the edge, top-k keeps all.
+    """
+    scores = logits.float()
+    if not strategy.do_sample:
+        return torch.zeros_like(scores).scatter_(-1, scores.argmax(-1, keepdim=True), 1.0)
+    scores = scores / strategy.temperature
+    if strategy.top_k:
+        least = scores.topk(min(strategy.top_k, scores.shape[-1]), dim=-1).values[..., -1:]
+        scores = scores.masked_fill(scores < least, -torch.inf)
+    if strategy.top_p < 1:
+        scores = scores.masked_fill(_outside_nucleus(scores, strategy.top_p), -torch.inf)
+    return scores.softmax(-1)
+
+
+def _outside_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """(B, V) bool: the unlikeliest tokens that together have at most 1 - top_p. The likeliest one stays.
+
+    Holtzman et al., "The curious case of neural text degeneration", 2020 (1904.09751), section 3.1.
+    """
+    ascending, order = scores.sort(dim=-1)
+    outside = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
+    outside[..., -1] = False
+    return outside.scatter(-1, order, outside)
+
+
+def draw(distribution: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(B, V) -> (B, 1): one token of each row's distribution, by inversion of its cumulative sum.
+
+    `torch.multinomial` checks its input on the host first, which a CUDA graph cannot contain, and needs a
+    random number per token of the vocabulary: ten times slower on a CPU at 49 152.
+    """
+    # In float64 no share of the last sum is rounded up to it, so a token without probability is never hit.
+    cumulative = distribution.cumsum(-1, dtype=torch.float64)
+    shares = torch.rand(len(distribution), 1, generator=generator, device=distribution.device)
+    return torch.searchsorted(cumulative, shares * cumulative[:, -1:], right=True)
