@@ -24,22 +24,24 @@ WARMUP_STEPS = 3
 STATIC_ATTENTION = {"sdpa": "inferbench_sdpa", "flash_attention_2": "inferbench_flash", "eager": "eager"}
 
 
-def sdpa_static(module, query, key, value, attention_mask, scaling=None, **kwargs):
+def sdpa_static(module, query, key, value, attention_mask, scaling=None, prefill=False, **kwargs):
     """`scaled_dot_product_attention` over a static cache. Returns (B, Q, H, D).
 
-    query: (B, H, Q, D); key, value: (B, K, L, D), of which the first Q slots are filled in prefill;
-    mask: (B or 1, 1, Q, L), True = attend. In a step (Q = 1) the H / K heads that share a key head
+    query: (B, H, Q, D); key, value: (B, K, L, D), of which a prefill fills the first Q slots;
+    mask: (B or 1, 1, Q, L), True = attend. After the prefill the H / K heads that share a key head
     become query positions of it, so that keys and values are read in place: transformers' own path
     copies them H / K times each step when there is a mask.
     """
     batch, heads, length, width = query.shape
-    if length > 1:
+    if prefill:
         mask = None if attention_mask is None else attention_mask[..., :length]
         key, value = key[:, :, :length], value[:, :, :length]
         return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)
-    folded = query.reshape(batch, key.shape[1], heads // key.shape[1], width)
-    out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=attention_mask, scale=scaling)
-    return out.reshape(batch, 1, heads, width), None
+    shared = heads // key.shape[1]
+    folded = query.reshape(batch, key.shape[1], shared * length, width)
+    mask = attention_mask if length == 1 else attention_mask.repeat(1, 1, shared, 1)
+    out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return out.reshape(batch, heads, length, width).transpose(1, 2), None
 
 
 def flash_static(
@@ -57,6 +59,14 @@ def flash_static(
         query, key, value, cache_seqlens=lengths, cache_leftpad=padding, softmax_scale=scaling, causal=True
     )
     return out, None
+
+
+def slot_mask(open_slots: torch.Tensor, model: PreTrainedModel, implementation: str) -> torch.Tensor:
+    """(B, 1, Q, L), True = attend, in the form that the backend reads."""
+    if implementation == "eager":
+        shut = torch.finfo(model.dtype).min
+        return torch.zeros_like(open_slots, dtype=model.dtype).masked_fill(~open_slots, shut)
+    return open_slots
 
 
 AttentionInterface.register(STATIC_ATTENTION["sdpa"], sdpa_static)
@@ -103,7 +113,7 @@ class CapturedDecoder:
             self.padding.copy_((batch.attention_mask == 0).sum(-1))
         self.slot.fill_(batch.input_ids.shape[1] - 1)
         with self._static_attention():
-            self._forward(batch.input_ids, batch.positions, batch.attention_mask)
+            self._forward(batch.input_ids, batch.positions, batch.attention_mask, prefill=True)
         self.position.copy_(batch.positions[:, -1:])
         self._advance()
         return self.token
@@ -124,7 +134,9 @@ class CapturedDecoder:
         self._forward(self.token, self.position, self._mask())
         self._advance()
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> None:
+    def _forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, prefill: bool = False
+    ) -> None:
         out = self.model(
             input_ids=ids,
             attention_mask=mask,
@@ -135,6 +147,7 @@ class CapturedDecoder:
             # for flash_static: `slot` is the one that the last of these tokens fills
             lengths=(self.slot + 1).to(torch.int32).repeat(len(self.padding)),
             padding=self.padding,
+            prefill=prefill,
         )
         self.logits.copy_(out.logits[:, -1])
 
@@ -146,11 +159,7 @@ class CapturedDecoder:
     def _mask(self) -> torch.Tensor:
         """(B, 1, 1, L): the filled slots that are not padding, in the form that the backend reads."""
         open_slots = (self.slots <= self.slot) & (self.slots >= self.padding[:, None])
-        open_slots = open_slots[:, None, None, :]
-        if self.implementation == "eager":
-            shut = torch.finfo(self.model.dtype).min
-            return torch.zeros_like(open_slots, dtype=self.model.dtype).masked_fill(~open_slots, shut)
-        return open_slots
+        return slot_mask(open_slots[:, None, None, :], self.model, self.implementation)
 
     def _static_attention(self) -> AbstractContextManager[None]:
         return attention_of(self.model, STATIC_ATTENTION[self.implementation])
