@@ -6,35 +6,9 @@ may contain all of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
-from inferbench.config import ConfigError
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How the next token is chosen. Without `do_sample` it is the likeliest one, whatever the rest says.
-
-    temperature divides the logits; top_k keeps that many tokens, 0 keeps all; top_p keeps the fewest
-    tokens whose probabilities reach it, 1 keeps all. Raises ConfigError for a value without a meaning.
-    """
-
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(
-                f"temperature is {self.temperature}: give a number above 0, or do_sample=false for greedy."
-            )
-        if self.top_k < 0:
-            raise ConfigError(f"top_k is {self.top_k}: give a number of tokens, or 0 to keep all.")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p is {self.top_p}: give a share above 0 and at most 1.")
+from inferbench.experiments.settings import Strategy
 
 
 def probabilities(logits: torch.Tensor, strategy: Strategy) -> torch.Tensor:
@@ -50,7 +24,7 @@ def probabilities(logits: torch.Tensor, strategy: Strategy) -> torch.Tensor:
     if strategy.top_k:
         least = scores.topk(min(strategy.top_k, scores.shape[-1]), dim=-1).values[..., -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)
-    if strategy.top_p < 1:
+    if strategy.top_p:
         scores = scores.masked_fill(_outside_nucleus(scores, strategy.top_p), -torch.inf)
     return scores.softmax(-1)
 

@@ -26,16 +26,16 @@ def transformers_probabilities(logits, *warpers):
 @pytest.mark.parametrize(
     "strategy, warpers",
     [
-        (Strategy(True, temperature=1.5), [TemperatureLogitsWarper(1.5)]),
-        (Strategy(True, temperature=5.5), [TemperatureLogitsWarper(5.5)]),
-        (Strategy(True, temperature=0.7, top_k=50), [TemperatureLogitsWarper(0.7), TopKLogitsWarper(50)]),
-        (Strategy(True, temperature=0.7, top_p=0.9), [TemperatureLogitsWarper(0.7), TopPLogitsWarper(0.9)]),
+        (Strategy(temperature=1.5), [TemperatureLogitsWarper(1.5)]),
+        (Strategy(temperature=5.5), [TemperatureLogitsWarper(5.5)]),
+        (Strategy(temperature=0.7, top_k=50), [TemperatureLogitsWarper(0.7), TopKLogitsWarper(50)]),
+        (Strategy(temperature=0.7, top_p=0.9), [TemperatureLogitsWarper(0.7), TopPLogitsWarper(0.9)]),
         (
-            Strategy(True, temperature=0.8, top_k=50, top_p=0.9),
+            Strategy(temperature=0.8, top_k=50, top_p=0.9),
             [TemperatureLogitsWarper(0.8), TopKLogitsWarper(50), TopPLogitsWarper(0.9)],
         ),
-        (Strategy(True, top_k=1000), [TopKLogitsWarper(1000)]),
-        (Strategy(True, top_p=0.001), [TopPLogitsWarper(0.001)]),
+        (Strategy(top_k=1000), [TopKLogitsWarper(1000)]),
+        (Strategy(top_p=0.001), [TopPLogitsWarper(0.001)]),
     ],
 )
 def test_the_distribution_is_that_of_transformers(strategy, warpers):
@@ -55,12 +55,12 @@ def test_greedy_is_one_hot_whatever_the_other_settings():
 def test_top_k_and_top_p_by_hand():
     # Probabilities 0.5, 0.3, 0.15, 0.05.
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert probabilities(logits, Strategy(True, top_k=2))[0].tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    assert probabilities(logits, Strategy(top_k=2))[0].tolist() == pytest.approx([0.625, 0.375, 0, 0])
     # 0.5 + 0.3 do not reach 0.9, so the third stays: 0.95 are left.
-    found = probabilities(logits, Strategy(True, top_p=0.9))[0].tolist()
+    found = probabilities(logits, Strategy(top_p=0.9))[0].tolist()
     assert found == pytest.approx([0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0])
     # Temperature 0.5 squares: 0.25, 0.09, 0.0225, 0.0025 of 0.365.
-    found = probabilities(logits, Strategy(True, temperature=0.5))[0].tolist()
+    found = probabilities(logits, Strategy(temperature=0.5))[0].tolist()
     assert found == pytest.approx([0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365])
 
 
@@ -83,12 +83,12 @@ def test_half_precision_logits_are_a_distribution_in_fp32():
     model = tiny_llama(dtype=torch.bfloat16)
     with torch.inference_mode():
         logits = model(torch.tensor([[1, 2, 3]])).logits[0]
-    found = probabilities(logits, Strategy(True, temperature=0.7, top_p=0.9))
+    found = probabilities(logits, Strategy(temperature=0.7, top_p=0.9))
     assert found.dtype is torch.float32
     assert found.sum(-1).tolist() == pytest.approx([1, 1, 1])
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}])
 def test_a_setting_without_a_meaning_is_named(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Strategy(do_sample=True, **wrong)
+        Strategy(**wrong)

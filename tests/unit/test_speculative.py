@@ -22,8 +22,8 @@ from inferbench.speculative import (
 )
 from models import CPU, tiny_llama
 
-GREEDY = Strategy()
-STRATEGY = Strategy(do_sample=True, temperature=0.7, top_k=5)
+GREEDY = Strategy(do_sample=False)
+STRATEGY = Strategy(temperature=0.7, top_k=5)
 VOCABULARY = 6
 LENGTH = 2
 
@@ -137,7 +137,7 @@ Q = torch.tensor([0.05, 0.10, 0.15, 0.20, 0.20, 0.30])
 SUM_OF_MINIMA = 0.50
 #: 0.02 + 0.025 + 0.0225 + 0.02 + 0.012 + 0.012
 SUM_OF_PRODUCTS = 0.1115
-PLAIN = Strategy(do_sample=True)
+PLAIN = Strategy()
 
 
 def alike(distribution):
@@ -282,7 +282,7 @@ def test_any_draft_length_gives_the_same_tokens(length):
 
 def test_sampling_over_a_static_cache_draws_what_a_growing_one_draws():
     model, draft = tiny_llama(), perturbed(tiny_llama(), 0.005)
-    strategy = Strategy(do_sample=True, temperature=1.3, top_p=0.95)
+    strategy = Strategy(temperature=1.3, top_p=0.95)
     runs = [decoder_for(kind, model, draft, 3, strategy).decode(PROMPT, NEW) for kind in (growing, static)]
     assert runs[0].tokens == runs[1].tokens
     assert runs[0].accepted == runs[1].accepted
