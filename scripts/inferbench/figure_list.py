@@ -110,7 +110,18 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
         ),
     ),
     "streaming": (),
-    "speculative": (),
+    "speculative": (
+        Figure(
+            "speculative",
+            "plot_speculative",
+            "What speculative decoding is worth",
+            "Left, speed over plain decoding of the same model in the same process, measured and as expected from "
+            "acceptance and costs. Right, what a proposal and its check cost in plain steps against the share of "
+            "examined tokens that is accepted, numbered by draft length (k); a curve is what a pass gives at that "
+            "length, so a point below its own curve is worth its cost.",
+            "Speculative decoding",
+        ),
+    ),
 }
 
 

@@ -18,9 +18,9 @@ from typing import Protocol
 import torch
 from torch.nn import functional
 
-from inferbench.config import ConfigError
 from inferbench.sampling import Strategy, draw, probabilities
 from inferbench.sequences import Sequence
+from inferbench.support import Unsupported
 
 
 def verify(
@@ -235,7 +235,7 @@ class SpeculativeDecoder:
 
 
 def require_same_tokenizer(main, draft, main_name: str, draft_name: str) -> None:
-    """Raises ConfigError unless both tokenizers give the same token to every id.
+    """Raises Unsupported unless both tokenizers give the same token to every id.
 
     main, draft: tokenizers of transformers, or None for a model without one.
     """
@@ -246,20 +246,8 @@ def require_same_tokenizer(main, draft, main_name: str, draft_name: str) -> None
     differing = [n for n in sorted(mains.keys() | drafts.keys()) if mains.get(n) != drafts.get(n)]
     if differing:
         first = differing[0]
-        raise ConfigError(
+        raise Unsupported(
             f"{draft_name} cannot be the draft of {main_name}: their tokenizers differ in {len(differing)} tokens"
             f" (token {first} is {mains.get(first)!r} for {main_name}, {drafts.get(first)!r} for {draft_name});"
-            " take a draft of the same model family, or prompt_lookup."
+            " take a draft of the same model family, or prompt lookup"
         )
-
-
-def expected_speedup(acceptance: float, length: int, draft_cost: float, check_cost: float = 1.0) -> float:
-    """Plain time per token over speculative, from acceptance rate and costs.
-
-    acceptance: chance that one proposed token is kept, each alike (a); length: tokens per proposal (k);
-    draft_cost: a draft pass over a main pass of one token (c); check_cost: a main pass of k + 1 tokens
-    over one of one token. (1 - a^(k+1)) / ((1 - a) (c k + check_cost)): theorem 3.8 of 2211.17192, which
-    takes check_cost as 1.
-    """
-    kept = length + 1 if acceptance == 1 else (1 - acceptance ** (length + 1)) / (1 - acceptance)
-    return kept / (length * draft_cost + check_cost)

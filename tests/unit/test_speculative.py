@@ -8,7 +8,6 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from inferbench import speculative
-from inferbench.config import ConfigError
 from inferbench.sampling import Strategy, draw
 from inferbench.sequences import GrowingSequence, StaticSequence
 from inferbench.speculative import (
@@ -16,10 +15,10 @@ from inferbench.speculative import (
     NoDraft,
     PromptLookup,
     SpeculativeDecoder,
-    expected_speedup,
     fit,
     require_same_tokenizer,
 )
+from inferbench.support import Unsupported
 from models import CPU, tiny_llama
 
 GREEDY = Strategy(do_sample=False)
@@ -379,17 +378,6 @@ def test_a_draft_of_another_width_fits():
     assert fit(logits, 4).tolist() == [[1.0, 2.0, 3.0, -torch.inf]]
 
 
-def test_expected_speedup_by_hand():
-    # No cost: 1 + 0.5 + 0.25 tokens for one pass.
-    assert expected_speedup(0.5, 2, 0.0) == pytest.approx(1.75)
-    # (1 - 0.8^5) / 0.2 = 3.3616 tokens for 4 x 0.1 + 1 passes; for 4 x 0.1 + 1.2 with a dearer check.
-    assert expected_speedup(0.8, 4, 0.1) == pytest.approx(3.3616 / 1.4)
-    assert expected_speedup(0.8, 4, 0.1, 1.2) == pytest.approx(3.3616 / 1.6)
-    # All kept: 5 tokens. A draft as dear as the main model: 5 passes.
-    assert expected_speedup(1.0, 4, 1.0) == pytest.approx(1.0)
-    assert expected_speedup(0.0, 4, 0.5) == pytest.approx(1 / 3)
-
-
 def word_tokenizer(*words):
     vocabulary = {word: index for index, word in enumerate(words)}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(vocabulary, words[0])))
@@ -400,9 +388,9 @@ def test_another_tokenizer_is_one_clear_sentence():
     require_same_tokenizer(main, word_tokenizer("a", "b", "c"), "big", "small")
     require_same_tokenizer(None, None, "synthetic", "synthetic")
     with pytest.raises(
-        ConfigError,
+        Unsupported,
         match="small cannot be the draft of big.*differ in 1 tokens .token 1 is 'b' for big, 'x' for small.*lookup",
     ):
         require_same_tokenizer(main, word_tokenizer("a", "x", "c"), "big", "small")
-    with pytest.raises(ConfigError, match="token 0 is 'a' for big, None for small"):
+    with pytest.raises(Unsupported, match="token 0 is 'a' for big, None for small"):
         require_same_tokenizer(main, None, "big", "small")

@@ -120,9 +120,12 @@ class Streaming:
 
 @dataclass
 class Speculative:
+    """draft_tokens: how many a draft proposes before the main model checks them."""
+
     name: str = "speculative"
     prompts: str = MISSING
     prompt_count: int = MISSING
+    prompt_tokens: int = MISSING
     new_tokens: int = MISSING
     draft_tokens: int = MISSING
     draft: DraftConfig = field(default_factory=DraftConfig)
