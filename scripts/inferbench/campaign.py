@@ -78,6 +78,13 @@ def model_file(name: str) -> dict[str, Any]:
     return yaml.safe_load((HYDRA_DIR / "model" / f"{name}.yaml").read_text())
 
 
+def draft_model(name: str) -> str | None:
+    """The model that a draft's Hydra file composes; None where it has none of its own."""
+    draft = yaml.safe_load((HYDRA_DIR / "draft" / f"{name}.yaml").read_text())
+    chosen = [entry for entry in draft.get("defaults", []) if isinstance(entry, dict)]
+    return next((entry["/model@model"] for entry in chosen if "/model@model" in entry), None)
+
+
 def _sentence(error: jsonschema.ValidationError) -> str:
     """A validation error as one sentence that names the key."""
     where = ".".join(str(part) for part in error.absolute_path) or "campaign file"

@@ -56,6 +56,7 @@ def configuration(folder, draft, do_sample=False, precision=FP32):
         attention=AttentionConfig("sdpa", "sdpa"),
         execution=ExecutionConfig("loop", ExecutionMode.loop),
         output="-",
+        cpu_threads=1,
         experiment=Speculative(
             prompts="config/prompts.yaml",
             prompt_count=2,

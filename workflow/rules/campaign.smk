@@ -7,7 +7,7 @@ import json
 import shlex
 
 from inferbench import cells as grid
-from inferbench.campaign import CampaignError, load_campaign, model_file
+from inferbench.campaign import CampaignError, draft_model, load_campaign, model_file
 from inferbench.cell_file import CellFileError, read_status
 from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
 from inferbench.fingerprint import cell_fingerprint, code_hash, digest, experiment_code, manifest_name
@@ -87,6 +87,13 @@ def checkpoint_manifest(wildcards):
         # As --forcerun with this file: input functions are called before it is decided what to run.
         workflow.dag.forcefiles.add(path)
     return ancient(manifest(cell_of(wildcards).model))
+
+
+def draft_manifests(wildcards):
+    """The manifest of the draft's own model, where an experiment's cell has such a draft."""
+    draft = dict(cell_of(wildcards).axes).get("draft")
+    model = draft_model(draft) if draft else None
+    return [ancient(manifest(model))] if model else []
 
 
 EXPERIMENTS = list(CAMPAIGN["experiments"])

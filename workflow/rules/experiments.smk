@@ -1,7 +1,8 @@
 """The decoding experiments: quality, sampling, batching, kv_cache, streaming, speculative.
 
-Input: the model's checkpoint. Outputs: a Parquet file per cell and replicate with the raw samples, and
-per experiment a table and all its samples. Each declared experiment is a target of its own name.
+Inputs: the model's checkpoint, and that of a draft with a model of its own. Outputs: a Parquet file per
+cell and replicate with the raw samples, and per experiment a table and all its samples. Each declared
+experiment is a target of its own name.
 """
 
 AGGREGATE_EXPERIMENT = (
@@ -13,6 +14,7 @@ AGGREGATE_EXPERIMENT = (
 rule measure_experiment:
     input:
         model=checkpoint_manifest,
+        draft=draft_manifests,
     output:
         f"{RESULTS}/{{experiment}}/{{cell}}/replicate-{{replicate}}.parquet",
     log:
