@@ -1,7 +1,9 @@
 """Small real models for tests, made in memory."""
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from inferbench.config import (
     AttentionConfig,
@@ -16,7 +18,10 @@ from inferbench.config import (
     Source,
     WorkloadConfig,
 )
+from inferbench.experiments.settings import Strategy
 from inferbench.prompts import pad_left
+from inferbench.sequences import GrowingSequence, StaticSequence
+from inferbench.speculative import ModelDraft, NoDraft, PromptLookup, SpeculativeDecoder
 
 CPU = torch.device("cpu")
 
@@ -64,3 +69,40 @@ def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.floa
 
 def execution(mode: ExecutionMode) -> ExecutionConfig:
     return ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager")
+
+
+def perturbed(model, size):
+    """A draft: the same model with seeded noise on its weights."""
+    draws = torch.Generator().manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data += size * torch.randn(parameter.shape, generator=draws).to(parameter)
+    return model
+
+
+def word_tokenizer(*words):
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary, words[0])))
+
+
+def growing(model):
+    return GrowingSequence(model)
+
+
+def static(model):
+    """Room for 100 tokens."""
+    return StaticSequence(model, 100)
+
+
+def speculation(kind, model, draft, length=4, strategy=None, seed=0):
+    """A decoder of sequences of this kind; greedy by default. draft: a model, or the name of one that is
+    none."""
+    strategy = strategy or Strategy(do_sample=False)
+    draws = torch.Generator(model.device).manual_seed(seed)
+    vocabulary = model.config.vocab_size
+    if draft == "prompt_lookup":
+        proposing = PromptLookup(length, vocabulary, model.device)
+    elif draft is None:
+        proposing = NoDraft(vocabulary, model.device)
+    else:
+        proposing = ModelDraft(kind(draft), length, vocabulary, strategy, draws)
+    return SpeculativeDecoder(kind(model), proposing, strategy, draws)

@@ -7,11 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inferbench.captured import CapturedDecoder
-from inferbench.config import ExecutionMode, ModelConfig, Source
+from inferbench.config import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Quantisation, Source
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.load import load_model
 from inferbench.prepare import prepare
-from inferbench.prompts import make_batch
-from models import CPU, benchmark_config, execution
+from inferbench.prompts import PromptBatch, make_batch
+from models import CPU, benchmark_config, execution, growing, speculation, static
 
 NEW = 12
 
@@ -57,6 +58,25 @@ def test_every_mode_gives_the_loops_greedy_tokens(model, batch, mode):
         if parted:
             # They may part only where the two likeliest tokens are within rounding of each other.
             assert top_two_margin(model, batch, expected, row, parted[0]) < 1e-3
+
+
+@pytest.mark.parametrize("kind", [growing, static])
+@pytest.mark.parametrize("draft", ["nf4 copy", "prompt_lookup"])
+def test_greedy_speculation_gives_the_loops_tokens(model, folder, batch, kind, draft):
+    if draft == "nf4 copy":
+        copy = benchmark_config(
+            model=ModelConfig("smollm2-135m", Source.bundled, str(folder)),
+            precision=PrecisionConfig("nf4", Dtype.float32, Quantisation.nf4),
+        )
+        draft = load_model(copy, CPU)
+    prompt = batch.input_ids[0]
+    new = 48
+    expected = decode(LoopDecoder(model), PromptBatch(prompt[None], None), new).tokens
+    run = speculation(kind, model, draft).decode(prompt, new)
+    found = torch.tensor([run.tokens])
+    parted = (found != expected).nonzero()[:, 1].tolist()
+    assert not parted or top_two_margin(model, PromptBatch(prompt[None], None), expected, 0, parted[0]) < 1e-3
+    assert sum(run.accepted) > 0
 
 
 def top_two_margin(model, batch, tokens, row, step):

@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom, chisquare
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
 
 from inferbench import speculative
 from inferbench.sampling import Strategy, draw
-from inferbench.sequences import GrowingSequence, StaticSequence
+from inferbench.sequences import GrowingSequence
 from inferbench.speculative import (
     ModelDraft,
-    NoDraft,
     PromptLookup,
     SpeculativeDecoder,
     fit,
     require_same_tokenizer,
 )
 from inferbench.support import Unsupported
-from models import CPU, tiny_llama
+from models import CPU, growing, perturbed, speculation, static, tiny_llama, word_tokenizer
 
 GREEDY = Strategy(do_sample=False)
 STRATEGY = Strategy(temperature=0.7, top_k=5)
@@ -215,14 +212,6 @@ def test_the_missing_extra_token_is_caught(monkeypatch):
 # Real models
 
 
-def perturbed(model, size):
-    """A draft: the same model with seeded noise on its weights."""
-    draws = generator(5)
-    for parameter in model.parameters():
-        parameter.data += size * torch.randn(parameter.shape, generator=draws).to(parameter)
-    return model
-
-
 def naive_tokens(model, prompt, new_tokens):
     """The definition: the whole sequence through the model for every token, no cache."""
     ids = prompt[None]
@@ -236,37 +225,17 @@ PROMPT = torch.tensor([5, 6, 7, 8, 9, 5, 6, 7])
 NEW = 40
 
 
-def growing(model, new_tokens=NEW):
-    return GrowingSequence(model)
-
-
-def static(model, new_tokens=NEW):
-    return StaticSequence(model, len(PROMPT) + new_tokens + 5)
-
-
-def decoder_for(kind, model, draft, length=4, strategy=GREEDY, seed=0):
-    """draft: a model, or the name of one that is none."""
-    draws, vocabulary = generator(seed), model.config.vocab_size
-    if draft == "prompt_lookup":
-        proposing = PromptLookup(length, vocabulary, CPU)
-    elif draft is None:
-        proposing = NoDraft(vocabulary, CPU)
-    else:
-        proposing = ModelDraft(kind(draft), length, vocabulary, strategy, draws)
-    return SpeculativeDecoder(kind(model), proposing, strategy, draws)
-
-
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", [growing, static])
 def test_greedy_equals_plain_greedy_token_for_token(kind, attention):
     model, draft = tiny_llama(attention), perturbed(tiny_llama(attention), 0.005)
     expected = naive_tokens(model, PROMPT, NEW)
     for proposing in (draft, "prompt_lookup", None):
-        decoder = decoder_for(kind, model, proposing)
+        decoder = speculation(kind, model, proposing)
         # twice: a second run does not see the first
         for run in (decoder.decode(PROMPT, NEW), decoder.decode(PROMPT, NEW)):
             assert run.tokens == expected
-    run = decoder_for(kind, model, draft).decode(PROMPT, NEW)
+    run = speculation(kind, model, draft).decode(PROMPT, NEW)
     assert 0 < sum(run.accepted) < sum(run.proposed)
     assert 0 in run.accepted and 4 in run.accepted  # taken back wholly, and kept wholly
 
@@ -274,7 +243,7 @@ def test_greedy_equals_plain_greedy_token_for_token(kind, attention):
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_any_draft_length_gives_the_same_tokens(length):
     model, draft = tiny_llama(), perturbed(tiny_llama(), 0.005)
-    run = decoder_for(growing, model, draft, length).decode(PROMPT, NEW)
+    run = speculation(growing, model, draft, length).decode(PROMPT, NEW)
     assert run.tokens == naive_tokens(model, PROMPT, NEW)
     assert run.draft_passes == length * run.main_passes
 
@@ -282,7 +251,7 @@ def test_any_draft_length_gives_the_same_tokens(length):
 def test_sampling_over_a_static_cache_draws_what_a_growing_one_draws():
     model, draft = tiny_llama(), perturbed(tiny_llama(), 0.005)
     strategy = Strategy(temperature=1.3, top_p=0.95)
-    runs = [decoder_for(kind, model, draft, 3, strategy).decode(PROMPT, NEW) for kind in (growing, static)]
+    runs = [speculation(kind, model, draft, 3, strategy).decode(PROMPT, NEW) for kind in (growing, static)]
     assert runs[0].tokens == runs[1].tokens
     assert runs[0].accepted == runs[1].accepted
     assert runs[0].tokens != naive_tokens(model, PROMPT, NEW)
@@ -327,7 +296,7 @@ class NoCache(GrowingSequence):
 @pytest.mark.parametrize("kind, is_right", [(growing, True), (NoCache, False)])
 def test_each_token_passes_once_and_a_missing_cache_is_caught(kind, is_right):
     model, draft = tiny_llama(), perturbed(tiny_llama(), 0.005)
-    decoder = decoder_for(kind, model, draft)
+    decoder = speculation(kind, model, draft)
     fed = tokens_per_pass(model, lambda: decoder.decode(PROMPT, NEW))
     # the prompt, then the last token and four proposed ones
     assert (set(fed[1:]) == {5}) is is_right
@@ -338,7 +307,7 @@ def test_each_token_passes_once_and_a_missing_cache_is_caught(kind, is_right):
 
 def test_a_run_counts_passes_and_times_tokens():
     model = tiny_llama()
-    run = decoder_for(growing, model, tiny_llama(), 4).decode(PROMPT, 11)
+    run = speculation(growing, model, tiny_llama(), 4).decode(PROMPT, 11)
     # The first token comes with the prompt; a draft that is the model itself gives 5 more with each pass.
     assert (run.main_passes, run.draft_passes) == (2, 8)
     assert (run.accepted, run.proposed, run.examined) == ([4, 4], [4, 4], 8)
@@ -376,11 +345,6 @@ def test_a_draft_of_another_width_fits():
     logits = torch.tensor([[1.0, 2.0, 3.0]])
     assert fit(logits, 2).tolist() == [[1.0, 2.0]]
     assert fit(logits, 4).tolist() == [[1.0, 2.0, 3.0, -torch.inf]]
-
-
-def word_tokenizer(*words):
-    vocabulary = {word: index for index, word in enumerate(words)}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(vocabulary, words[0])))
 
 
 def test_another_tokenizer_is_one_clear_sentence():

@@ -29,8 +29,7 @@ from inferbench.experiments.speculative_table import rows
 from inferbench.sequences import GrowingSequence
 from inferbench.stages import Stages
 from inferbench.support import Unsupported
-from models import CPU, tiny_llama
-from test_speculative import perturbed, word_tokenizer
+from models import CPU, perturbed, tiny_llama, word_tokenizer
 
 FP32 = PrecisionConfig("fp32", Dtype.float32, Quantisation.none)
 NEW = 24
