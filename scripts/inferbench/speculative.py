@@ -44,7 +44,9 @@ def verify(
 
 
 class Draft(Protocol):
-    """What proposes tokens."""
+    """What proposes tokens, `length` of them or none."""
+
+    length: int
 
     def prefill(self, prompt: torch.Tensor) -> None:
         """Start anew from `prompt` (P,)."""
@@ -151,6 +153,7 @@ class PromptLookup:
 class NoDraft:
     """Proposes nothing: each pass of the main model gives one token, which is plain decoding."""
 
+    length = 0
     passes = 0
 
     def __init__(self, vocabulary: int, device: torch.device):

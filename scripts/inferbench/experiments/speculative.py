@@ -69,7 +69,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     ).input_ids
     with stages("warmup"):
         for decoder in decoders.values():
-            warm_up(decoder, prompts[0], settings.new_tokens, settings.draft_tokens)
+            warm_up(decoder, prompts[0], settings.new_tokens)
     record["samples"] = []
     with stages("measure"):
         for number, prompt in enumerate(prompts):
@@ -117,18 +117,16 @@ def make_sequence(model: PreTrainedModel, slots: int, captured: bool) -> Sequenc
     return StaticSequence(model, slots) if captured else GrowingSequence(model)
 
 
-def warm_up(decoder: SpeculativeDecoder, prompt: torch.Tensor, new_tokens: int, draft_tokens: int) -> None:
+def warm_up(decoder: SpeculativeDecoder, prompt: torch.Tensor, new_tokens: int) -> None:
     """One whole run, and every shape of a pass that it may not have met: the first of each may be captured."""
     decoder.decode(prompt, new_tokens)
     start, last = len(prompt) - 1, prompt[-1:]
+    for proposed in (0, decoder.draft.length):
+        nothing = torch.zeros(proposed, decoder.main.vocabulary, device=prompt.device)
+        decoder.check(last.repeat(1 + proposed), start, nothing)
     if isinstance(decoder.draft, ModelDraft):
         for tokens in (1, 2):
             decoder.draft.step(last.repeat(tokens), start)
-    if not isinstance(decoder.draft, NoDraft):
-        nothing = torch.zeros(draft_tokens, decoder.main.vocabulary, device=prompt.device)
-        decoder.check(last.repeat(1 + draft_tokens), start, nothing)
-    if isinstance(decoder.draft, PromptLookup):
-        decoder.check(last, start, nothing[:0])
 
 
 def sample(run: Speculation, tokenizer) -> dict[str, Any]:
