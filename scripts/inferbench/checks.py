@@ -62,7 +62,7 @@ def check_compiled(config: BenchmarkConfig, graphs: int) -> None:
 
 
 def check_logits(
-    model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: BenchmarkConfig
+    model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: RunConfig
 ) -> float:
     """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
 

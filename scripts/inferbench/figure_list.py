@@ -97,19 +97,42 @@ FIGURES = (
 EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
     "quality": (),
     "sampling": (),
-    "batching": (),
+    "batching": (
+        Figure(
+            "batching",
+            "plot_batching",
+            "One by one, and as a batch",
+            "Left, tokens per second of all prompts together, prefill included, against what one user sees after the "
+            "first token: hollow marks are prompts served one by one, filled ones batches, with their sizes. Right, how "
+            "many times as fast the batch is as the same prompts one by one; whiskers, where there are 3 replicates "
+            "or more, are 95% intervals.",
+            "Batching",
+        ),
+    ),
     "kv_cache": (
         Figure(
             "kv_cache",
             "plot_kv_cache",
             "What the cache of keys and values is worth",
-            "Left, the time of a decode step against the tokens it attends to: small points are steps, large ones "
-            "medians of a replicate, lines the straight lines fitted to these. Without a cache every step runs the "
-            "whole sequence again. Right, bytes of the cache as held (points) and by formula (lines).",
+            "Left, the time of a decode step against the tokens it attends to: points are medians of a replicate's "
+            "steps, lines the straight lines fitted to them, whose slopes stand in the legend of the panel. Without a "
+            "cache every step runs the whole sequence again. Right, bytes of the cache as held (points) and by formula "
+            "(lines).",
             "KV cache",
         ),
     ),
-    "streaming": (),
+    "streaming": (
+        Figure(
+            "streaming",
+            "plot_streaming",
+            "What the reader of a stream sees",
+            "Times between tokens as the reader of a stream, another thread, sees them, and in the same run without "
+            "streaming as the decoding thread does. Left, over the sequence: lines are medians of all rounds and "
+            "replicates, bands reach from the smallest to the largest; the longest are named where they leave the "
+            "panel. Right, their distribution: the latency within which a share of the tokens came.",
+            "Streaming",
+        ),
+    ),
     "speculative": (
         Figure(
             "speculative",

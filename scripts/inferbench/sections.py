@@ -33,9 +33,19 @@ class Section:
 
 
 def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
-    """An experiment's section, its jobs that did not end ok said at the end."""
+    """An experiment's section; which of its jobs the host held back, and which did not end ok, said at the end."""
     own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(table, samples)
-    return Section(own.title, own.question, [*own.sentences, *_not_ok(table)], own.tables, own.texts)
+    sentences = [*own.sentences, *_host_bound(table), *_not_ok(table)]
+    return Section(own.title, own.question, sentences, own.tables, own.texts)
+
+
+def _host_bound(table: pd.DataFrame) -> list[str]:
+    """Names the cells whose steps were ordinary calls on a GPU, where the table says so."""
+    bound = table[table["host_bound"].fillna(False)]["cell"] if "host_bound" in table else []
+    return [
+        f"Host-bound: {', '.join(dict.fromkeys(bound))}. Their decode steps were not captured, so launching kernels from "
+        "the host sets their speed, and not what is compared here."
+    ][: len(bound)]
 
 
 def _not_ok(table: pd.DataFrame) -> list[str]:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inferbench.captured import CapturedDecoder
-from inferbench.config import ExecutionConfig, ExecutionMode
+from inferbench.captured import STATIC_ATTENTION, CapturedDecoder
 from inferbench.decoding import Decoder, LoopDecoder, greedy
 from inferbench.experiments.settings import Cache, ExperimentConfig
-from inferbench.experiments.setup import load_checked
+from inferbench.experiments.setup import host_bound, load_checked, static_decoder
 from inferbench.memory import kv_bytes_per_token, load_shape
 from inferbench.prompts import PromptBatch, joined_prompt
 from inferbench.stages import Stages
+from inferbench.support import Unsupported
 
 
 class UncachedDecoder:
@@ -45,31 +45,40 @@ class UncachedDecoder:
 def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record`; a sample is one step at one context length."""
     settings = config.experiment
+    implementation = config.attention.implementation
+    if settings.cache is Cache.static and implementation not in STATIC_ATTENTION:
+        raise Unsupported(f"no decode step over a static cache is written for {implementation}")
     shape = load_shape(config)
     model, tokenizer = load_checked(config, device, stages, record)
     record["kv_bytes_per_token"] = kv_bytes_per_token(shape, model.dtype.itemsize)
     longest = joined_prompt(settings.prompts, max(settings.lengths), config.seed, tokenizer, shape.vocabulary)
-    decoder = make_decoder(model, settings.cache, max(settings.lengths) + settings.steps + 1)
+
+    def prompt(length: int) -> PromptBatch:
+        return PromptBatch(torch.tensor([longest[-length:]], device=device), None)
+
+    with stages("check"):
+        decoder = make_decoder(config, model, prompt(max(settings.lengths)))
+    record["cache_slots"] = len(decoder.slots) if isinstance(decoder, CapturedDecoder) else None
+    record["host_bound"] = host_bound(decoder, device)
     record["samples"] = []
     for length in settings.lengths:
-        batch = PromptBatch(torch.tensor([longest[-length:]], device=device), None)
+        batch = prompt(length)
         with stages("warmup"):
-            # The first step of a length pays for memory and, in a static cache, for capture.
-            if isinstance(decoder, CapturedDecoder) and decoder.graph is None:
-                decoder.capture(batch)
+            # The first step of a length pays for memory.
             decoder.step(decoder.prefill(batch))
         with stages("measure"):
             record["samples"] += time_steps(decoder, batch, settings.steps)
 
 
-def make_decoder(model: PreTrainedModel, cache: Cache, slots: int) -> Decoder:
-    """The decoder of a kind of cache. A static one has all `slots` from the start, as where it is used; on
-    a GPU its step is captured, on a CPU it runs as ordinary calls."""
-    if cache is Cache.off:
+def make_decoder(config: ExperimentConfig, model: PreTrainedModel, longest: PromptBatch) -> Decoder:
+    """The decoder of a kind of cache. A static one has room for the longest prompt from the start, as
+    where it is used; its step is captured on a GPU."""
+    settings = config.experiment
+    if settings.cache is Cache.off:
         return UncachedDecoder(model)
-    if cache is Cache.dynamic:
+    if settings.cache is Cache.dynamic:
         return LoopDecoder(model)
-    return CapturedDecoder(model, 1, slots, ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph))
+    return static_decoder(config, model, longest, settings.steps + 1)
 
 
 def time_steps(decoder: Decoder, batch: PromptBatch, steps: int) -> list[dict[str, Any]]:

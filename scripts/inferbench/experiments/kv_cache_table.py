@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from inferbench.schema import integer, number, text
+from inferbench.schema import column, integer, number, text
 
 KEY = ("cell", "replicate", "prompt_tokens")
 COLUMNS = {
@@ -20,6 +20,7 @@ COLUMNS = {
     "cache_formula_bytes": integer(
         "2 x layers x kv heads x head dim x bytes x tokens; a static cache counts every slot"
     ),
+    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
 }
 
 
@@ -27,20 +28,19 @@ def rows(
     config: dict[str, Any], record: dict[str, Any], samples: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rows of one job that ended ok. config: its resolved configuration."""
-    settings = config["experiment"]
-    per_token = record["kv_bytes_per_token"]
-    slots = max(settings["lengths"]) + settings["steps"] + 1
+    cache = config["experiment"]["cache"]
     found = []
     for length in dict.fromkeys(sample["prompt_tokens"] for sample in samples):
         own = [sample for sample in samples if sample["prompt_tokens"] == length]
-        held = {"off": 0, "dynamic": own[-1]["context_tokens"], "static": slots}[settings["cache"]]
+        held = {"off": 0, "dynamic": own[-1]["context_tokens"], "static": record["cache_slots"]}[cache]
         found.append(
             {
                 "prompt_tokens": length,
                 "context_tokens": sum(sample["context_tokens"] for sample in own) / len(own),
                 "step_ms": median(sample["step_ms"] for sample in own),
                 "cache_bytes": own[-1]["cache_bytes"],
-                "cache_formula_bytes": held * per_token,
+                "cache_formula_bytes": held * record["kv_bytes_per_token"],
+                "host_bound": record["host_bound"],
             }
         )
     return found
@@ -49,12 +49,12 @@ def rows(
 def slopes(table: pd.DataFrame) -> pd.DataFrame:
     """A row per model, precision, attention and cache: the straight line through the replicates' step
     times, as `base_ms` (a step's time at no context), `slope_ms` (more for each 1 000 tokens of context)
-    and its 95% interval `slope_low`, `slope_high`; null with fewer than 3 points."""
+    and its 95% interval `slope_low`, `slope_high`; null with fewer than 3 points, or one context alone."""
     ok = table[table["status"] == "ok"]
     found = []
     for key, own in ok.groupby(["model", "precision", "attention", "cache"], sort=False):
         thousands, times = own["context_tokens"].astype(float) / 1000, own["step_ms"].astype(float)
-        line = stats.linregress(thousands, times) if len(own) > 2 else None
+        line = stats.linregress(thousands, times) if len(own) > 2 and thousands.nunique() > 1 else None
         half = stats.t.ppf(0.975, len(own) - 2) * line.stderr if line else None
         found.append(
             {

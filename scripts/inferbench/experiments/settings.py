@@ -97,6 +97,9 @@ class Batching:
     #: whole rounds (one by one, then as a batch) that are timed
     rounds: int = MISSING
 
+    def __post_init__(self) -> None:
+        at_least("experiment.new_tokens", self.new_tokens, 2)
+
 
 @dataclass
 class KvCache:
@@ -115,7 +118,12 @@ class Streaming:
     prompts: str = MISSING
     prompt_tokens: int = MISSING
     new_tokens: int = MISSING
+    #: pairs of runs, one streamed and one not
     rounds: int = MISSING
+
+    def __post_init__(self) -> None:
+        # Latencies between tokens, of which the first half is compared with the second.
+        at_least("experiment.new_tokens", self.new_tokens, 3)
 
 
 @dataclass
@@ -144,8 +152,9 @@ class ExperimentConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for key, value in vars(self.experiment).items():
-            if isinstance(value, int):
-                at_least(f"experiment.{key}", value, 1)
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, int):
+                    at_least(f"experiment.{key}", number, 1)
 
 
 def register() -> None:

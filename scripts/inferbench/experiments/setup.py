@@ -1,16 +1,27 @@
-"""What every experiment does first: the model in memory, checked to be the one that was asked for."""
+"""What every experiment does first: the model in memory, checked to be the one that was asked for, and
+the decoder that is fastest here."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from inferbench import checks, load
+from inferbench.captured import CapturedDecoder
+from inferbench.config import ExecutionConfig, ExecutionMode, RunConfig
+from inferbench.decoding import Decoder, LoopDecoder
 from inferbench.device import device_name, open_gpu, set_up, wait
 from inferbench.experiments.settings import ExperimentConfig
+from inferbench.prompts import PromptBatch
 from inferbench.stages import Stages
+from inferbench.support import unsupported_reason
+
+CUDA_GRAPH = ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph)
+#: Prompt of the check of a step's logits: a wrong mask or slot shows in a short one too, and costs less.
+CHECK_TOKENS = 64
 
 
 def load_checked(
@@ -29,3 +40,33 @@ def load_checked(
         record["quantised_share"] = checks.check_quantisation(model, config)
         record["effective_dtype"] = checks.check_dtype(model, config)
     return model, load.load_tokenizer(config.model)
+
+
+def fastest_decoder(
+    config: RunConfig, model: PreTrainedModel, batch: PromptBatch, new_tokens: int
+) -> LoopDecoder | CapturedDecoder:
+    """A decoder for batches of this one's size and at most its length: with a captured step where there
+    can be one, else the plain loop. Raises CheckFailed."""
+    if unsupported_reason(replace(config, execution=CUDA_GRAPH), model.device):
+        return LoopDecoder(model)
+    return static_decoder(config, model, batch, new_tokens)
+
+
+def static_decoder(
+    config: RunConfig, model: PreTrainedModel, batch: PromptBatch, new_tokens: int
+) -> CapturedDecoder:
+    """A decoder with a static cache that has room for `batch` and its new tokens. Its step is captured
+    where it can be, and computes what the plain loop's does. Raises CheckFailed."""
+    rows, width = batch.input_ids.shape
+    slots = width + max(new_tokens, checks.CHECK_STEPS)
+    decoder = CapturedDecoder(model, rows, slots, CUDA_GRAPH)
+    if unsupported_reason(replace(config, execution=CUDA_GRAPH), model.device) is None:
+        decoder.capture(batch)
+        checks.check_replay(decoder, batch)
+    checks.check_logits(model, decoder, batch.last(CHECK_TOKENS), config)
+    return decoder
+
+
+def host_bound(decoder: Decoder, device: torch.device) -> bool:
+    """Whether steps are ordinary calls on a GPU, whose kernels the host then launches one by one."""
+    return device.type == "cuda" and getattr(decoder, "graph", None) is None

@@ -1,0 +1,75 @@
+"""What the report says of the experiment `streaming`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from inferbench.experiments.streaming_table import PLAIN, STREAMED, latencies, overhead, token_times
+from inferbench.page_tables import Table, table_of
+from inferbench.presentation import number
+from inferbench.sections import Section
+
+SUBJECT = ["model", "precision", "attention"]
+METRICS = {
+    "ttft_ms": "TTFT, ms",
+    "itl_p50_ms": "ITL p50, ms",
+    "itl_p90_ms": "ITL p90, ms",
+    "itl_p99_ms": "ITL p99, ms",
+    "itl_max_ms": "longest ITL, ms",
+    "itl_late_early": "later half / earlier half",
+    "run_ms": "whole run, ms",
+    "handover_p50_ms": "hand-over p50, ms",
+    "handover_p99_ms": "hand-over p99, ms",
+}
+
+
+def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
+    """The section of the table and its samples; rounds of all replicates of a cell together."""
+    cells = table[table["status"] == "ok"].drop_duplicates("cell")
+    found = [(row, token_times(samples[samples["cell"] == row["cell"]])) for _, row in cells.iterrows()]
+    return Section(
+        "Streaming",
+        "What does the reader of a stream, a thread of its own, wait for the first token and between tokens, and what "
+        "does streaming cost the run? Beside it the same run whose tokens stay with the thread that decodes.",
+        [sentence for row, runs in found for sentence in _sentences(row, runs)],
+        [("Latencies", _latency_table(found))],
+    )
+
+
+def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
+    subject = ", ".join(row[SUBJECT])
+    seen, made = (latencies(runs[runs["way"] == way]) for way in (STREAMED, PLAIN))
+    yield (
+        f"{subject}: the reader has the first token after {number(seen['ttft_ms'])} ms (not streamed "
+        f"{number(made['ttft_ms'])}) and then one every {number(seen['itl_p50_ms'])} ms (p50; p90 "
+        f"{number(seen['itl_p90_ms'])}, p99 {number(seen['itl_p99_ms'])}; not streamed {number(made['itl_p50_ms'])}, "
+        f"{number(made['itl_p90_ms'])}, {number(made['itl_p99_ms'])}). Over the sequence, the later half of its "
+        f"{number(seen['new_tokens'])} tokens takes {number(seen['itl_late_early'])} times as long as the earlier."
+    )
+    cost = overhead(runs)
+    centre, low, high = (f"{100 * cost[name]:+.1f}%" for name in ("overhead", "overhead_low", "overhead_high"))
+    words = f"{subject}: streaming changes the time of the whole run by {centre}"
+    if pd.isna(cost["overhead_low"]):
+        words += " (fewer than 3 rounds: no interval)"
+    else:
+        words += f" (95% interval over rounds {low} to {high})"
+        if cost["overhead_low"] <= 0 <= cost["overhead_high"]:
+            words += ", which is not told apart from nothing"
+    yield (
+        f"{words}. A token is with the reader {number(seen['handover_p50_ms'])} ms after the decoding thread has it "
+        f"(p99 {number(seen['handover_p99_ms'])} ms)."
+    )
+
+
+def _latency_table(found: list[tuple[pd.Series, pd.DataFrame]]) -> Table:
+    lines = [
+        {**row[SUBJECT], "": way, **latencies(runs[runs["way"] == way])}
+        for row, runs in found
+        for way in (PLAIN, STREAMED)
+    ]
+    table = pd.DataFrame(lines, columns=[*SUBJECT, "", *METRICS])
+    texts = {name: table[name] for name in (*SUBJECT, "")}
+    texts |= {title: table[metric].map(number) for metric, title in METRICS.items()}
+    return table_of(texts, {*SUBJECT, ""})
