@@ -8,7 +8,7 @@ import pandas as pd
 
 from inferbench.experiments.kv_cache_table import slopes
 from inferbench.figures import Style, heading, only_words, run_experiment
-from inferbench.presentation import axes_words, byte_unit, significant, split_axes
+from inferbench.presentation import axes_words, byte_unit, number, significant, split_axes
 
 TITLE = "What the cache of keys and values is worth"
 AXES = ["model", "precision", "attention"]
@@ -38,14 +38,10 @@ def draw(
             if here.empty:
                 continue
             marks = {"color": look.colour, "marker": look.marker, "ls": "", "ms": 5}
-            left.plot(here["context_tokens"], here["step_ms"], label=f"cache {cache}", **marks)
+            left.plot(here["context_tokens"], here["step_ms"], label=_line_words(here.iloc[0]), **marks)
             ends = np.array([here["context_tokens"].min(), here["context_tokens"].max()])
-            left.plot(
-                ends,
-                here["base_ms"].iloc[0] + here["slope_ms"].iloc[0] * ends / 1000,
-                color=look.colour,
-                lw=1.2,
-            )
+            line = here["base_ms"].iloc[0] + here["slope_ms"].iloc[0] * ends / 1000
+            left.plot(ends, line, color=look.colour, lw=1.2)
             if cache != "off":
                 right.plot(here["context_tokens"], here["cache_bytes"] / per_unit, **marks)
                 formula = here["cache_formula_bytes"] / per_unit
@@ -54,18 +50,32 @@ def draw(
         right.set_ylabel(f"keys and values ({unit})")
         left.set_ylim(0, 1.1 * own["step_ms"].max())
         right.set_ylim(0, 1.15 * own["cache_bytes"].max() / per_unit)
-        left.set_title(axes_words(own.iloc[0], varying) if varying else "", loc="left")
+        # Above the panel, so that no point is under it.
+        place = {"loc": "lower left", "bbox_to_anchor": (-0.03, 1), "frameon": False}
+        name = axes_words(own.iloc[0], varying)
+        left.legend(**place, title=name, title_fontsize=9.5, alignment="left", fontsize=8, borderpad=0)
+        for axes in (left, right):
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     for axes in grid[-1]:
         axes.set_xlabel("context (tokens)")
-    figure.legend(loc="outside lower left", ncols=3, frameon=False)
     heading(figure, TITLE, common)
     return figure, data
+
+
+def _line_words(row: pd.Series) -> str:
+    """The kind of cache, and its slope with the 95% interval."""
+    if pd.isna(row["slope_ms"]):
+        return f"cache {row['cache']}"
+    slope, low, high = (number(row[f"slope_{name}"]) for name in ("ms", "low", "high"))
+    return f"cache {row['cache']}: {slope} ms per 1,000 tokens ({low} to {high})"
 
 
 def plotted(table: pd.DataFrame) -> pd.DataFrame:
     """A row per job and prompt length that ended ok, with the line fitted to its kind of cache."""
     ok = table[table["status"] == "ok"].merge(slopes(table), on=[*AXES, "cache"])
-    numbers = ["context_tokens", "step_ms", "cache_bytes", "cache_formula_bytes", "base_ms", "slope_ms"]
+    numbers = ["context_tokens", "step_ms", "cache_bytes", "cache_formula_bytes", "base_ms"]
+    numbers += ["slope_ms", "slope_low", "slope_high"]
     data = ok[["cell", *AXES, "model_source", "cache", "replicate", "prompt_tokens", *numbers]].copy()
     for name in numbers:
         data[name] = data[name].astype(float).map(significant)

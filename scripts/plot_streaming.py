@@ -61,7 +61,7 @@ def draw(
         right.set_xticks([0, 50, 90, 99], labels=["0", "p50", "p90", "p99"], fontsize=8)
     for left, right in grid[-1:]:
         left.set_xlabel("token of the sequence")
-        right.set_xlabel("share of tokens that came within (%)")
+        right.set_xlabel("share of tokens with at most that latency (%)")
     handles = {way: Line2D([], [], color=colour, lw=1.6) for way, colour in COLOURS.items()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2, frameon=False)
     heading(figure, TITLE, common)

@@ -65,7 +65,14 @@ def stream(config: StreamConfig) -> None:
     from inferbench.experiments.setup import fastest_decoder
     from inferbench.load import load_model, load_tokenizer
     from inferbench.prompts import PromptBatch
-    from inferbench.streaming import TextPieces, TokenStream, chat_prompt, end_tokens, new_tokens, stream_tokens
+    from inferbench.streaming import (
+        TextPieces,
+        TokenStream,
+        chat_prompt,
+        end_tokens,
+        new_tokens,
+        stream_tokens,
+    )
     from inferbench.support import Unsupported, pick_device, unsupported_reason
 
     try:
@@ -76,7 +83,9 @@ def stream(config: StreamConfig) -> None:
         sys.exit(str(error))
     tokenizer = load_tokenizer(config.model)
     if tokenizer is None:
-        sys.exit(f"model {config.model.name} has no tokenizer, so it has no text to stream; choose another model.")
+        sys.exit(
+            f"model {config.model.name} has no tokenizer, so it has no text to stream; choose another model."
+        )
     set_up(config)
     model = load_model(config, device)
     batch = PromptBatch(torch.tensor([chat_prompt(config.prompt, tokenizer)], device=device), None)
@@ -99,7 +108,7 @@ def speed(seconds: list[float]) -> str:
     start, first, *_, last = (*seconds, seconds[-1])
     count = len(seconds) - 1
     later = f", then {(count - 1) / (last - first):.1f} tokens/s" if count > 1 else ""
-    return f"TTFT {1000 * (first - start):.0f} ms{later} ({count} tokens)"
+    return f"TTFT {1000 * (first - start):.0f} ms{later} ({count} token{'s' if count > 1 else ''})"
 
 
 def literal_prompt(arguments: list[str]) -> list[str]:

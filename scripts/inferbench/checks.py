@@ -61,9 +61,7 @@ def check_compiled(config: BenchmarkConfig, graphs: int) -> None:
         raise CheckFailed("execution compiled asked for, but torch.compile made no graph")
 
 
-def check_logits(
-    model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: RunConfig
-) -> float:
+def check_logits(model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: RunConfig) -> float:
     """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
 
     At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as

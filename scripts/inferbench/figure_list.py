@@ -115,7 +115,7 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
             "plot_kv_cache",
             "What the cache of keys and values is worth",
             "Left, the time of a decode step against the tokens it attends to: points are medians of a replicate's "
-            "steps, lines the straight lines fitted to them, whose slopes stand in the legend of the panel. Without a "
+            "steps, lines the straight lines fitted to them, whose slopes, with 95% intervals, stand above. Without a "
             "cache every step runs the whole sequence again. Right, bytes of the cache as held (points) and by formula "
             "(lines).",
             "KV cache",

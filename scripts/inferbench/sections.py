@@ -43,8 +43,8 @@ def _host_bound(table: pd.DataFrame) -> list[str]:
     """Names the cells whose steps were ordinary calls on a GPU, where the table says so."""
     bound = table[table["host_bound"].fillna(False)]["cell"] if "host_bound" in table else []
     return [
-        f"Host-bound: {', '.join(dict.fromkeys(bound))}. Their decode steps were not captured, so launching kernels from "
-        "the host sets their speed, and not what is compared here."
+        f"Host-bound: {', '.join(dict.fromkeys(bound))}. Their decode steps were not captured, so that none is shorter than "
+        "the host takes to launch its kernels, whatever is compared here."
     ][: len(bound)]
 
 

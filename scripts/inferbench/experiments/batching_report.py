@@ -63,8 +63,8 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     texts = table[(table["status"] == "ok") & (table[SUBJECT] == own.iloc[0][SUBJECT]).all(axis=1)]
     equal = int(texts["text_equal"].sum())
     parted = (
-        f"; the others part where the two likeliest tokens are {number(texts['parted_gap'].max())} standard deviations "
-        "of the logits apart at most."
+        f"; the others part where the two likeliest tokens are at most {number(texts['parted_gap'].max())} standard "
+        "deviations of the logits apart."
     )
     yield f"{subject}: {equal} of {len(texts)} texts are the same in the batch as alone, token for token" + (
         "." if equal == len(texts) else parted
@@ -95,8 +95,10 @@ def _text_table(table: pd.DataFrame) -> Table:
     ).reset_index()
     texts = {axis: found[axis] for axis in SUBJECT}
     texts["prompts"] = found["batch_size"].astype(str)
-    texts["equal texts"] = [f"{equal} of {compared}" for equal, compared in zip(found["equal"], found["compared"])]
-    texts["first token that differs"] = found["first"].map(number)
+    texts["equal texts"] = [
+        f"{equal} of {compared}" for equal, compared in zip(found["equal"], found["compared"])
+    ]
+    texts["first token that differs"] = found["first"].astype(str).replace("<NA>", "-")
     texts["largest gap to the second token there, deviations"] = found["gap"].map(number)
     return table_of(texts, set(SUBJECT))
 

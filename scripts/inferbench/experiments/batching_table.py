@@ -61,7 +61,10 @@ def speeds(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """What one job's samples say of all its prompts together; medians over the rounds."""
     # (one by one, as a batch) of each round
     rounds = [
-        tuple([one for one in samples if one["round"] == place and one["batched"] is way] for way in (False, True))
+        tuple(
+            [one for one in samples if one["round"] == place and one["batched"] is way]
+            for way in (False, True)
+        )
         for place in dict.fromkeys(one["round"] for one in samples)
     ]
     alone = [sum(one["seconds"] for one in own) for own, _ in rounds]

@@ -46,10 +46,12 @@ def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
         f"{number(made['ttft_ms'])}) and then one every {number(seen['itl_p50_ms'])} ms (p50; p90 "
         f"{number(seen['itl_p90_ms'])}, p99 {number(seen['itl_p99_ms'])}; not streamed {number(made['itl_p50_ms'])}, "
         f"{number(made['itl_p90_ms'])}, {number(made['itl_p99_ms'])}). Over the sequence, the later half of its "
-        f"{number(seen['new_tokens'])} tokens takes {number(seen['itl_late_early'])} times as long as the earlier."
+        f"{seen['new_tokens']} tokens takes {number(seen['itl_late_early'])} times as long as the earlier."
     )
     cost = overhead(runs)
-    centre, low, high = (f"{100 * cost[name]:+.1f}%" for name in ("overhead", "overhead_low", "overhead_high"))
+    centre, low, high = (
+        f"{100 * cost[name]:+.1f}%" for name in ("overhead", "overhead_low", "overhead_high")
+    )
     words = f"{subject}: streaming changes the time of the whole run by {centre}"
     if pd.isna(cost["overhead_low"]):
         words += " (fewer than 3 rounds: no interval)"

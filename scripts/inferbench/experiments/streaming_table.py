@@ -26,9 +26,13 @@ COLUMNS = {
     "itl_max_ms": number("inter-token latency, the longest"),
     "itl_late_early": number("median inter-token latency of the last half of the tokens / of the first half"),
     "run_ms": number("from the request to the last token; median of the rounds"),
-    "handover_p50_ms": number("from the decoding thread to the reader, text included; median over all tokens"),
+    "handover_p50_ms": number(
+        "from the decoding thread to the reader, text included; median over all tokens"
+    ),
     "handover_p99_ms": number("the same, 99th percentile"),
-    "overhead": number("streamed run_ms / that of the same round not streamed, less 1; centre of the rounds"),
+    "overhead": number(
+        "streamed run_ms / that of the same round not streamed, less 1; centre of rounds", None
+    ),
     "overhead_low": number("lower end of its 95% interval over rounds; null under 3 rounds", None),
     "overhead_high": number("upper end", None),
     "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),

@@ -1,0 +1,63 @@
+"""Jobs of decoding experiments over the tiny model, and made-up tables of experiments."""
+
+import io
+import json
+import time
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from inferbench.config import (
+    AttentionConfig,
+    Dtype,
+    ExecutionMode,
+    ModelConfig,
+    PrecisionConfig,
+    Source,
+)
+from inferbench.experiment_tables import table_schema
+from inferbench.experiments.settings import ExperimentConfig
+from inferbench.schema import validate
+from inferbench.stages import Stages
+from models import CPU, execution, tiny_llama
+
+
+def experiment_config(
+    settings, path="models/tiny", attention="sdpa", dtype=Dtype.float32
+) -> ExperimentConfig:
+    """An experiment of these settings, on the model in the folder `path`."""
+    return ExperimentConfig(
+        model=ModelConfig(name="tiny", source=Source.synthetic, path=str(path)),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype),
+        attention=AttentionConfig(name=attention, implementation=attention),
+        execution=execution(ExecutionMode.loop),
+        experiment=settings,
+    )
+
+
+def measured(module, settings, folder, **changes):
+    """(resolved config, record, samples) of an experiment's `measure` over the tiny model, saved in `folder`."""
+    tiny_llama().save_pretrained(folder)
+    config = experiment_config(settings, folder, **changes)
+    record = {}
+    module.measure(config, CPU, Stages(io.StringIO(), time.time()), record)
+    samples = record.pop("samples")
+    plain = OmegaConf.to_container(OmegaConf.structured(settings), enum_to_str=True)
+    # As the file keeps them.
+    return {"experiment": plain}, json.loads(json.dumps(record)), json.loads(json.dumps(samples))
+
+
+def experiment_table(experiment, rows):
+    """The rows of a made-up experiment as its table, in order; each row's own keys go before these."""
+    common = {
+        "campaign": "demo",
+        "experiment": experiment,
+        "cell": "cell",
+        "model": "smollm2-135m",
+        "model_source": "bundled",
+        "precision": "bf16",
+        "attention": "sdpa",
+        "replicate": 1,
+        "status": "ok",
+    }
+    return validate(pd.DataFrame([{**common, **row} for row in rows]), table_schema(experiment))

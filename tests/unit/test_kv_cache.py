@@ -1,0 +1,201 @@
+"""The experiment kv_cache: bytes and lines worked out by hand, and a cache that is off when it says so."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+import plot_kv_cache
+from inferbench.captured import CapturedDecoder
+from inferbench.decoding import LoopDecoder, decode
+from inferbench.experiments import kv_cache
+from inferbench.experiments.kv_cache_report import section
+from inferbench.experiments.kv_cache_table import rows, slopes
+from inferbench.experiments.settings import Cache, KvCache
+from inferbench.prompts import PromptBatch
+from inferbench.support import Unsupported
+from experiment_jobs import experiment_config, experiment_table, measured
+from models import CPU, tiny_llama
+
+#: Of the tiny model in fp32: 2 (keys and values) x 2 layers x 2 kv heads x 32 head dim x 4 bytes.
+BYTES = 1024
+NEW = 6
+
+
+def settings(cache="dynamic", lengths=(8, 16), steps=3):
+    return KvCache(prompts="config/prompts.yaml", cache=Cache(cache), lengths=list(lengths), steps=steps)
+
+
+def prompt(length=7):
+    return PromptBatch(torch.randint(1, 512, (1, length), generator=torch.Generator().manual_seed(2)), None)
+
+
+def decoder_of(cache, model):
+    return kv_cache.make_decoder(experiment_config(settings(cache, steps=NEW)), model, prompt())
+
+
+def test_the_kinds_of_cache_are_what_they_say():
+    model = tiny_llama()
+    kinds = {"off": kv_cache.UncachedDecoder, "dynamic": LoopDecoder, "static": CapturedDecoder}
+    assert {cache: type(decoder_of(cache, model)) for cache in kinds} == kinds
+
+
+@pytest.mark.parametrize("cache", ["off", "dynamic", "static"])
+def test_every_kind_gives_the_tokens_of_the_whole_sequence_run_again(cache):
+    model = tiny_llama()
+    ids = prompt().input_ids
+    for _ in range(NEW):
+        with torch.inference_mode():
+            ids = torch.cat([ids, model(ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    tokens = decode(decoder_of(cache, model), prompt(), NEW).tokens
+    assert tokens.tolist() == ids[:, 7:].tolist()
+
+
+def test_off_runs_every_token_again_and_holds_nothing():
+    model = tiny_llama()
+    widths, caches = [], []
+
+    def note(module, args, kwargs, out):
+        widths.append(kwargs["input_ids"].shape[1])
+        caches.append(out.past_key_values)
+
+    model.model.register_forward_hook(note, with_kwargs=True)
+    decoder = decoder_of("off", model)
+    decode(decoder, prompt(), NEW)
+    assert widths == [7, 8, 9, 10, 11, 12]
+    assert caches == [None] * NEW
+    assert decoder.cache_bytes() == 0
+
+
+@pytest.mark.parametrize(
+    "cache, held",
+    [
+        ("off", {8: 0, 16: 0}),
+        # after 3 steps the prompt and 3 tokens
+        ("dynamic", {8: 11 * BYTES, 16: 19 * BYTES}),
+        # whatever is filled, room for 16 and for the 6 tokens that the check decodes
+        ("static", {8: 22 * BYTES, 16: 22 * BYTES}),
+    ],
+)
+def test_a_job_measures_bytes_that_are_the_formula(cache, held, tmp_path):
+    config, record, samples = measured(kv_cache, settings(cache), tmp_path)
+    assert record["kv_bytes_per_token"] == BYTES
+    assert [sample["context_tokens"] for sample in samples] == [9, 10, 11, 17, 18, 19]
+    table = experiment_table("kv_cache", [{"cache": cache, **row} for row in rows(config, record, samples)])
+    assert table.set_index("prompt_tokens")["cache_bytes"].to_dict() == held
+    assert table.set_index("prompt_tokens")["cache_formula_bytes"].to_dict() == held
+    assert (table["step_ms"] > 0).all() and not table["host_bound"].any()
+
+
+def test_a_backend_without_a_static_step_is_unsupported():
+    config = experiment_config(settings("static"), attention="flex_attention")
+    with pytest.raises(Unsupported, match="no decode step over a static cache is written for flex_attention"):
+        kv_cache.measure(config, CPU, None, {})
+
+
+def test_a_row_has_the_median_step_at_the_mean_context():
+    samples = [
+        {"prompt_tokens": 30, "context_tokens": 31 + step, "step_ms": ms, "cache_bytes": 100}
+        for step, ms in enumerate((5.0, 1.0, 2.0))
+    ]
+    config = {"experiment": {"cache": "static"}}
+    record = {"kv_bytes_per_token": 10, "cache_slots": 50, "host_bound": True}
+    assert rows(config, record, samples) == [
+        {
+            "prompt_tokens": 30,
+            "context_tokens": 32,
+            "step_ms": 2.0,
+            "cache_bytes": 100,
+            "cache_formula_bytes": 500,
+            "host_bound": True,
+        }
+    ]
+
+
+def made_up(points, cache="dynamic", **common):
+    """A row per (context, ms)."""
+    return [
+        {
+            "cache": cache,
+            "cell": f"cell-{cache}-{common.get('precision', 'bf16')}",
+            "prompt_tokens": context,
+            "context_tokens": context,
+            "step_ms": ms,
+            "cache_bytes": 0 if cache == "off" else 1000 * context,
+            "cache_formula_bytes": 0 if cache == "off" else 1000 * context,
+            "host_bound": False,
+            **common,
+        }
+        for context, ms in points
+    ]
+
+
+def line(points):
+    [found] = slopes(experiment_table("kv_cache", made_up(points))).to_dict("records")
+    return [found[name] for name in ("base_ms", "slope_ms", "slope_low", "slope_high")]
+
+
+def test_points_on_a_line_give_that_line():
+    # 10 ms at no context and 2 ms for each 1 000 tokens
+    assert line([(500, 11.0), (1000, 12.0), (2000, 14.0)]) == pytest.approx([10, 2, 2, 2])
+
+
+def test_the_interval_of_a_slope():
+    # Deviations of x from 1: -1, 0, 1; the slope is (2 + 1 - 2) / 2 = 0.5 and the line 0.5 + 0.5 x. Residuals
+    # -0.5, 1, -0.5 have a sum of squares of 1.5 with 3 - 2 degrees of freedom, so the slope's standard error is
+    # sqrt(1.5 / 2); Student's t for 1 degree of freedom is 12.7062.
+    half = 12.7062 * 0.75**0.5
+    expected = [0.5, 0.5, 0.5 - half, 0.5 + half]
+    assert line([(0, 0.0), (1000, 2.0), (2000, 1.0)]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("points", [[(500, 1.0), (900, 2.0)], [(500, 1.0), (500, 1.1), (500, 1.2)]])
+def test_too_few_points_or_one_context_give_no_line(points):
+    rows_ = [row | {"replicate": place} for place, row in enumerate(made_up(points), start=1)]
+    found = slopes(experiment_table("kv_cache", rows_))
+    assert found[["base_ms", "slope_ms", "slope_low", "slope_high"]].isna().all(axis=None)
+
+
+@pytest.fixture
+def two_precisions():
+    """Without a cache a step takes 100 ms at 1 000 tokens, with one 25 ms; fp32 takes twice as long."""
+    tables = []
+    for precision, times in (("bf16", 1), ("fp32", 2)):
+        for cache, points in {
+            "off": [(250, 25.0), (500, 50.0), (1000, 100.0)],
+            "dynamic": [(250, 22.0), (500, 23.0), (1000, 25.0)],
+        }.items():
+            scaled = [(context, times * ms) for context, ms in points]
+            tables += made_up(scaled, cache, precision=precision)
+    return experiment_table("kv_cache", tables)
+
+
+def test_the_section_says_slopes_and_ratios(two_precisions):
+    words = "\n".join(section(two_precisions, pd.DataFrame()).sentences)
+    assert "smollm2-135m, bf16, sdpa, cache off: 100 ms more for each 1,000 tokens of context" in words
+    assert "smollm2-135m, fp32, sdpa, cache dynamic: 8.00 ms more for each 1,000 tokens" in words
+    assert (
+        "smollm2-135m, bf16, sdpa: after a prompt of 1,000 tokens a step with the dynamic cache takes 25.0 ms, "
+        "without a cache 100 ms: 4.00 times as long." in words
+    )
+
+
+def test_the_figure_draws_a_row_of_panels_per_precision(two_precisions):
+    figure, data = plot_kv_cache.draw(two_precisions, pd.DataFrame(), pd.DataFrame())
+    assert len(figure.axes) == 4
+    assert len(data) == 12
+    assert set(zip(data["precision"], data["cache"], data["slope_ms"])) == {
+        ("bf16", "off", 100.0),
+        ("bf16", "dynamic", 4.0),
+        ("fp32", "off", 200.0),
+        ("fp32", "dynamic", 8.0),
+    }
+    plt.close(figure)
+
+
+def test_without_an_ok_job_section_and_figure_say_so():
+    table = experiment_table("kv_cache", [{"cache": "off", "status": "failed", "reason": "killed"}])
+    assert section(table, pd.DataFrame()).sentences == []
+    figure, data = plot_kv_cache.draw(table, pd.DataFrame(), pd.DataFrame())
+    assert data.empty
+    plt.close(figure)
