@@ -78,9 +78,9 @@ def _finish(left: plt.Axes, right: plt.Axes, own: pd.DataFrame) -> None:
     if own["tokens_per_s"].max() > 30 * own["tokens_per_s"].min():
         left.set_yscale("log")
         left.set_ylabel("throughput of all (tokens/s), log scale")
-        left.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     else:
         left.set_ylim(0, 1.12 * own["tokens_per_s"].max())
+    left.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     sizes = sorted(own["batch_size"].dropna().unique())
     right.set_xlabel("prompts (one by one, and in a batch)")
     right.set_ylabel("speed-up of the batch")

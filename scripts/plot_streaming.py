@@ -13,7 +13,9 @@ from inferbench.presentation import axes_words, number, significant, split_axes
 
 TITLE = "What the reader of a stream sees"
 AXES = ["model", "precision", "attention"]
-COLOURS = {PLAIN: "#E69F00", STREAMED: "#0072B2"}
+COLOURS = {STREAMED: "#0072B2", PLAIN: "#E69F00"}
+#: The second is drawn over the first, which shows through.
+DASHES = {STREAMED: "-", PLAIN: (0, (3, 3))}
 PERCENTILES = (50, 90, 99)
 
 
@@ -40,11 +42,18 @@ def draw(
             here = own[own["way"] == way]
             line = here[here["panel"] == "sequence"]
             left.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.18, lw=0)
-            left.plot(line["position"], line["itl_ms"], color=colour, lw=1.2)
+            left.plot(line["position"], line["itl_ms"], color=colour, lw=1.4, ls=DASHES[way])
             shares = here[here["panel"] == "distribution"]
-            right.plot(shares["position"], shares["itl_ms"], color=colour, lw=1.4)
+            right.plot(shares["position"], shares["itl_ms"], color=colour, lw=1.4, ls=DASHES[way])
             marks = shares[shares["position"].isin(PERCENTILES)]
-            right.plot(marks["position"], marks["itl_ms"], color=colour, ls="", marker="o", ms=4)
+            right.plot(
+                marks["position"],
+                marks["itl_ms"],
+                color=colour,
+                ls="",
+                marker="o",
+                ms=5 if way == STREAMED else 3,
+            )
         for percent in PERCENTILES:
             right.axvline(percent, color=QUIET, lw=0.6, ls=":", zorder=1)
         left.set_ylabel("inter-token latency (ms)")
@@ -62,7 +71,7 @@ def draw(
     for left, right in grid[-1:]:
         left.set_xlabel("token of the sequence")
         right.set_xlabel("share of tokens with at most that latency (%)")
-    handles = {way: Line2D([], [], color=colour, lw=1.6) for way, colour in COLOURS.items()}
+    handles = {way: Line2D([], [], color=colour, lw=1.6, ls=DASHES[way]) for way, colour in COLOURS.items()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=2, frameon=False)
     heading(figure, TITLE, common)
     return figure, data

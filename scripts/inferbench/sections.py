@@ -9,7 +9,7 @@ from importlib import import_module
 import pandas as pd
 
 from inferbench.page_tables import Table
-from inferbench.presentation import STATUS_WORDS
+from inferbench.presentation import STATUS_WORDS, model_label
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Section:
 
 def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
     """An experiment's section; which of its jobs the host held back, and which did not end ok, said at the end."""
+    table = table.assign(model=list(map(model_label, table["model"], table["model_source"])))
     own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(table, samples)
     sentences = [*own.sentences, *_host_bound(table), *_not_ok(table)]
     return Section(own.title, own.question, sentences, own.tables, own.texts)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import statistics
-from inferbench.schema import column, integer, number, text
+from inferbench.schema import column, integer, number
 
 KEY = ("cell", "replicate", "prompt")
 COLUMNS = {
