@@ -1,5 +1,6 @@
 """On a CUDA GPU: captured and compiled steps are right, and the driver sees a competing process."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,13 +9,17 @@ import time
 import pytest
 import torch
 
+from experiment_jobs import experiment_config
 from inferbench import checks, nvml
 from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
 from inferbench.cell import open_gpu
 from inferbench.config import Dtype, ExecutionMode
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.experiments import batching, kv_cache, streaming
+from inferbench.experiments.settings import Batching, Cache, KvCache, Streaming
 from inferbench.profiling import profile_call
+from inferbench.stages import Stages
 from models import benchmark_config, execution, tiny_llama, unequal_batch
 
 pytestmark = pytest.mark.gpu
@@ -104,3 +109,21 @@ def test_a_competing_process_is_seen():
         competitor.wait()
     assert "contended" not in nvml.validity_flags(alone, alone, 1.0)
     assert "contended" in nvml.validity_flags(alone, crowded, 1.0)
+
+
+@pytest.mark.parametrize("measure", [batching.measure, streaming.measure, kv_cache.measure])
+def test_experiments_capture_their_steps(tmp_path, measure):
+    """Batching also proves there that its captured steps give the same texts in a batch as alone."""
+    settings = {
+        batching.measure: Batching(prompts="config/prompts.yaml", batch_size=3, new_tokens=8, rounds=1),
+        streaming.measure: Streaming(prompts="config/prompts.yaml", prompt_tokens=5, new_tokens=8, rounds=1),
+        kv_cache.measure: KvCache(
+            prompts="config/prompts.yaml", cache=Cache.static, lengths=[8, 16], steps=2
+        ),
+    }[measure]
+    tiny_llama().save_pretrained(tmp_path)
+    record = {}
+    config = experiment_config(settings, tmp_path)
+    measure(config, GPU, Stages(io.StringIO(), time.time()), record)
+    assert record["host_bound"] is False
+    assert record["samples"]

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 import plot_batching
+from experiment_jobs import experiment_table, measured
 from inferbench.checks import CheckFailed
 from inferbench.config import Dtype, PrecisionConfig, Quantisation, in_repository
 from inferbench.experiments import batching
@@ -16,7 +17,6 @@ from inferbench.experiments.batching_report import section
 from inferbench.experiments.batching_table import centres, jobs, padding_share, rows, speeds
 from inferbench.experiments.settings import Batching
 from inferbench.prompts import PromptBatch
-from experiment_jobs import experiment_table, measured
 from models import tiny_llama
 
 PROMPTS = "config/prompts.yaml"
@@ -215,6 +215,12 @@ def test_the_section_says_speed_ups_and_equal_texts(table):
         "smollm2-135m, fp32, sdpa: 2 of 2 texts are the same in the batch as alone, token for token." in words
     )
     assert "smollm2-135m, fp32, sdpa: as a batch of 2 they are slower than one by one." in words
+    by_size = dict(found.tables)["Texts in the batch and alone"]
+    assert [row[-3:] for row in by_size.rows] == [
+        ["2 of 2", "-", "-"],
+        ["3 of 4", "7", "0.0500"],
+        ["2 of 2", "-", "-"],
+    ]
     [texts] = found.texts
     assert texts.heading == "Texts that part: smollm2-135m, bf16, sdpa"
     assert texts.texts == [("prompt 4, alone", "alone 1"), ("prompt 4, in the batch", "in the batch 1")]

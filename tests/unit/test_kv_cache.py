@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import plot_kv_cache
+from experiment_jobs import experiment_config, experiment_table, measured
 from inferbench.captured import CapturedDecoder
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import kv_cache
@@ -14,7 +15,6 @@ from inferbench.experiments.kv_cache_table import rows, slopes
 from inferbench.experiments.settings import Cache, KvCache
 from inferbench.prompts import PromptBatch
 from inferbench.support import Unsupported
-from experiment_jobs import experiment_config, experiment_table, measured
 from models import CPU, tiny_llama
 
 #: Of the tiny model in fp32: 2 (keys and values) x 2 layers x 2 kv heads x 32 head dim x 4 bytes.

@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from inferbench.captured import CapturedDecoder
 from inferbench.config import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Quantisation, Source
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.experiments import batching
 from inferbench.load import load_model
 from inferbench.prepare import prepare
-from inferbench.prompts import PromptBatch, make_batch
+from inferbench.prompts import PromptBatch, make_batch, pad_left
 from models import CPU, benchmark_config, execution, growing, speculation, static
 
 NEW = 12
@@ -84,3 +85,14 @@ def top_two_margin(model, batch, tokens, row, step):
     with torch.inference_mode():
         best = model(ids).logits[0, -1].topk(2).values
     return (best[0] - best[1]).item()
+
+
+def test_a_padded_batch_gives_each_prompt_the_text_that_it_gets_alone(model, folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = batching.unequal_prompts("config/prompts.yaml", 4, 0, tokenizer, 49152)
+    assert len({len(prompt) for prompt in prompts}) > 1
+    together = decode(LoopDecoder(model), pad_left(prompts, 0, CPU), NEW).tokens
+    singles = [pad_left([prompt], 0, CPU) for prompt in prompts]
+    alone = [decode(LoopDecoder(model), single, NEW).tokens[0] for single in singles]
+    partings = [batching.parting(model, *texts) for texts in zip(singles, alone, together)]
+    assert all(parting["parted_at"] is None or parting["parted_gap"] < 1e-3 for parting in partings)

@@ -1,8 +1,12 @@
 """Streaming: whole characters only, tokens that arrive while others are made, and percentiles by hand."""
 
+import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,9 +14,10 @@ import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import plot_streaming
+from experiment_jobs import experiment_table, measured
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import streaming as experiment
 from inferbench.experiments.settings import Streaming
@@ -28,10 +33,10 @@ from inferbench.streaming import (
     new_tokens,
     stream_tokens,
 )
-from experiment_jobs import experiment_table, measured
 from models import tiny_llama
 from test_smollm2 import folder  # noqa: F401
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PROMPT = PromptBatch(torch.tensor([[5, 6, 7]]), None)
 
 
@@ -338,6 +343,51 @@ def test_the_script_takes_a_prompt_as_it_is_typed():
         assert model == "model=tiny"
         [override] = OverridesParser.create().parse_overrides([prompt])
         assert OmegaConf.create({"prompt": override.value()}).prompt == text
+
+
+def stream_text(*arguments):
+    command = [sys.executable, str(REPOSITORY / "scripts" / "stream_text.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_script_streams_the_greedy_answer_to_its_end(folder, spoken):  # noqa: F811
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    question = "What is the capital of France? Answer in one word, please."
+    ids = spoken.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt"
+    )["input_ids"]
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40)
+    answer = out[0, ids.shape[1] :]
+    assert answer[-1] == spoken.eos_token_id, "the question shall have an answer that ends by itself"
+    done = stream_text(f"model.path={folder}", "precision=fp32", "device=cpu", f"prompt={question}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == spoken.decode(answer, skip_special_tokens=True) + "\n"
+    assert re.fullmatch(
+        rf"TTFT \d+ ms, then [\d.]+ tokens/s \({len(answer)} tokens\)", done.stderr.splitlines()[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "prompt: Structured config of type `StreamConfig` has missing mandatory value: prompt"),
+        (["prompt="], "prompt is empty: give the model something to answer."),
+        (["prompt=Hi", "new_tokens=0"], "new_tokens is 0: give a number of at least 1."),
+        (["prompt=Hi", "model.path=nowhere"], "there is no checkpoint in"),
+    ],
+)
+def test_the_script_says_what_is_wrong_in_one_sentence(arguments, words):
+    done = stream_text(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_script_says_that_a_model_has_no_tokenizer(tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    done = stream_text(f"model.path={tmp_path}", "prompt=Hi", "device=cpu")
+    assert done.returncode == 1
+    assert "has no tokenizer, so it has no text to stream; choose another model." in done.stderr
 
 
 def test_the_script_says_speed_of_known_times():

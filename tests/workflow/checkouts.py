@@ -71,7 +71,8 @@ class Checkout:
         return self.run(sys.executable, "-m", "snakemake", *arguments)
 
     def planned(self, *arguments: str) -> set[str]:
-        """Jobs of a dry run: `cell/replicate` of each cell to measure, and the names of other rules."""
+        """Jobs of a dry run: `cell/replicate` of each cell to measure (of an experiment's cell
+        `experiment/cell/replicate`), and the names of other rules, a table's with its experiment."""
         return set(self.priorities(*arguments))
 
     def priorities(self, *arguments: str) -> dict[str, int]:
@@ -81,9 +82,11 @@ class Checkout:
         jobs = {}
         for block in re.split(r"\n(?=(?:local)?rule )", done.output.partition("This was a dry-run")[0]):
             if head := re.match(r"(?:local)?rule (\w+):", block):
-                cell = re.search(r"wildcards: cell=(\S+), replicate=(\d+)", block)
+                wildcards = dict(re.findall(r"(experiment|cell|replicate)=([^\s,]+)", block))
                 priority = re.search(r"priority: (\d+)", block)
-                name = f"{cell[1]}/{cell[2]}" if cell else head[1]
+                name = "/".join(wildcards.values()) if "cell" in wildcards else head[1]
+                if list(wildcards) == ["experiment"]:
+                    name += f" {wildcards['experiment']}"
                 jobs[name] = int(priority[1]) if priority else 0
         return jobs
 

@@ -125,6 +125,10 @@ def experiment_files(experiment):
     ]
 
 
+#: Every file of the grid and of the experiments: a deleted one is measured again.
+EVERY_JOB = [EVERY_CELL, *map(experiment_files, EXPERIMENTS)]
+
+
 def cell_of(wildcards):
     """The cell of a job, of the grid or of an experiment."""
     experiment = wildcards.get("experiment")

@@ -88,6 +88,7 @@ for experiment in EXPERIMENTS:
         name:
             experiment
         input:
+            experiment_files(experiment),
             f"{RESULTS}/{experiment}.parquet",
             [
                 f"{RESULTS}/figures/{figure.name}{suffix}"

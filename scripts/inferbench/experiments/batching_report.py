@@ -98,7 +98,7 @@ def _text_table(table: pd.DataFrame) -> Table:
     texts["equal texts"] = [
         f"{equal} of {compared}" for equal, compared in zip(found["equal"], found["compared"])
     ]
-    texts["first token that differs"] = found["first"].astype(str).replace("<NA>", "-")
+    texts["first token that differs"] = ["-" if pd.isna(at) else f"{at:.0f}" for at in found["first"]]
     texts["largest gap to the second token there, deviations"] = found["gap"].map(number)
     return table_of(texts, set(SUBJECT))
 

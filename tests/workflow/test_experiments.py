@@ -1,0 +1,175 @@
+"""The decoding experiments through the real workflow: run, edited, failed, and drawn again from what was
+published."""
+
+import shutil
+import sys
+
+import pytest
+
+from checkouts import REPORT as WHOLE_REPORT
+from inferbench.cell_file import read_cell
+from inferbench.figure_list import EXPERIMENT_FIGURES, SUFFIXES
+
+EXPERIMENTS = {
+    "batching": {"batch_size": [2], "settings": {"new_tokens": 3, "rounds": 2}},
+    "kv_cache": {"cache": ["off", "static"], "settings": {"lengths": [4, 8, 12], "steps": 2}},
+    "streaming": {"settings": {"prompt_tokens": 4, "new_tokens": 4, "rounds": 3}},
+}
+AXES = {"precision": ["fp32"], "attention": ["sdpa"], "batch_size": [1]}
+JOBS = {
+    "batching": {"batching/tiny--fp32--sdpa--b2/1"},
+    "kv_cache": {"kv_cache/tiny--fp32--sdpa--off/1", "kv_cache/tiny--fp32--sdpa--static/1"},
+    "streaming": {"streaming/tiny--fp32--sdpa/1"},
+}
+FIGURES = [
+    f"figures/{figure.name}{suffix}"
+    for name in EXPERIMENTS
+    for figure in EXPERIMENT_FIGURES[name]
+    for suffix in SUFFIXES
+]
+PAGE = {"write_report", "all"}
+
+
+def tables(experiment):
+    """The jobs behind the files of an experiment: its table, its figure, and the page."""
+    return {f"aggregate_experiment {experiment}", f"plot_{experiment}"} | PAGE
+
+
+def file_of(job):
+    experiment, cell, replicate = job.split("/")
+    return f"results/tiny/{experiment}/{cell}/replicate-{replicate}.parquet"
+
+
+def declare(checkout, **changes):
+    """The tiny campaign with the experiments; `changes` replaces one of these."""
+    checkout.campaign(axes=AXES, baseline={"precision": "fp32"}, experiments={**EXPERIMENTS, **changes})
+
+
+@pytest.fixture(scope="module")
+def run(clone, tmp_path_factory):
+    """A clone in which that campaign ran to its end. Not to be written to."""
+    checkout = clone.copy(tmp_path_factory.mktemp("experiments") / "checkout")
+    declare(checkout)
+    done = checkout.snakemake()
+    assert done.code == 0, done.output
+    return checkout
+
+
+@pytest.fixture
+def explored(run, tmp_path):
+    return run.copy(tmp_path / "checkout")
+
+
+def test_experiments_run_with_the_grid_and_are_tabled_drawn_and_reported(run):
+    assert run.planned() == set()
+    page = run.path("results/tiny/report.html").read_text()
+    for name, jobs in JOBS.items():
+        table = run.table(f"results/tiny/{name}.parquet")
+        assert table["status"].unique().tolist() == ["ok"]
+        assert table["cell"].nunique() == len(jobs)
+        assert f'id="{name}"' in page
+    assert all(run.path(f"results/tiny/{figure}").exists() for figure in FIGURES)
+    assert run.table("results/tiny/batching.parquet")["text_equal"].tolist() == [True, True]
+    # A file per job has the raw samples, and what they depend on.
+    provenance, _, samples = read_cell(run.path(file_of(*JOBS["streaming"])))
+    assert len(samples) == 2 * 3 * 4
+    assert provenance["config"]["experiment"]["new_tokens"] == 4
+
+
+def test_an_experiment_is_a_target_by_its_name(explored):
+    for jobs in JOBS.values():
+        for job in jobs:
+            explored.path(file_of(job)).unlink()
+    planned = explored.planned("kv_cache")
+    assert planned == JOBS["kv_cache"] | {"aggregate_experiment kv_cache", "plot_kv_cache", "kv_cache"}
+
+
+def test_a_deleted_file_is_measured_again(explored):
+    explored.path(file_of(*JOBS["streaming"])).unlink()
+    assert explored.planned() == JOBS["streaming"] | tables("streaming")
+
+
+@pytest.mark.parametrize(
+    "name, added, planned",
+    [
+        ("config/hydra/experiment/kv_cache.yaml", "\nsteps: 9\n", JOBS["kv_cache"] | tables("kv_cache")),
+        ("config/hydra/experiment/kv_cache.yaml", "\n# A thought.\n", set()),
+        (
+            "scripts/inferbench/experiments/batching.py",
+            "\nADDED = 1\n",
+            JOBS["batching"] | tables("batching"),
+        ),
+        ("scripts/inferbench/experiments/batching_table.py", "\nADDED = 1\n", tables("batching")),
+        ("scripts/inferbench/experiments/streaming_report.py", "\nADDED = 1\n", PAGE),
+        ("scripts/plot_streaming.py", "\nADDED = 1\n", {"plot_streaming"} | PAGE),
+    ],
+)
+def test_an_edit_of_one_experiment_runs_that_one_again(explored, name, added, planned):
+    explored.append(name, added)
+    assert explored.planned() == planned
+
+
+@pytest.mark.parametrize(
+    "changes, planned",
+    [
+        (
+            {"streaming": {"settings": {"prompt_tokens": 4, "new_tokens": 5, "rounds": 3}}},
+            JOBS["streaming"] | tables("streaming"),
+        ),
+        (
+            {"batching": {**EXPERIMENTS["batching"], "batch_size": [2, 3]}},
+            {"batching/tiny--fp32--sdpa--b3/1"} | tables("batching"),
+        ),
+        ({"kv_cache": {**EXPERIMENTS["kv_cache"], "cache": ["off"]}}, tables("kv_cache")),
+    ],
+    ids=["a setting", "one more value of an axis", "one less"],
+)
+def test_an_edit_of_one_experiment_in_the_campaign_runs_the_difference(explored, changes, planned):
+    declare(explored, **changes)
+    assert explored.planned() == planned | {"declare_experiments"}
+
+
+def test_prompts_are_part_of_what_experiments_depend_on(explored):
+    explored.append("config/prompts.yaml", "\n- One more prompt.\n")
+    assert set().union(*JOBS.values()) <= explored.planned()
+
+
+def test_a_job_that_fails_is_a_row_and_partial_still_reports(explored):
+    planted = '\n\ndef run_plain(*_):\n    raise ValueError("planted")\n'
+    explored.append("scripts/inferbench/experiments/streaming.py", planted)
+    done = explored.snakemake("streaming")
+    assert done.code == 0, done.output
+    [row] = explored.table("results/tiny/streaming.parquet").to_dict("records")
+    assert (row["status"], row["reason"]) == ("failed", "ValueError during warmup: planted")
+
+    gone = "kv_cache/tiny--fp32--sdpa--off/1"
+    explored.path(file_of(gone)).unlink()
+    done = explored.snakemake("partial")
+    assert done.code == 0, done.output
+    statuses = explored.table("results/tiny/partial/kv_cache.parquet").groupby("cell")["status"].unique()
+    assert statuses["tiny--fp32--sdpa--off"].tolist() == ["missing"]
+    assert statuses["tiny--fp32--sdpa--static"].tolist() == ["ok"]
+    page = explored.path("results/tiny/partial/report.html").read_text()
+    assert "1 of 1 jobs failed: ValueError during warmup: planted (tiny--fp32--sdpa)." in page
+    assert "1 of 2 jobs missing: no file (tiny--fp32--sdpa--off)." in page
+    assert not explored.path(file_of(gone)).exists()
+
+
+def test_published_experiments_are_drawn_again_byte_for_byte(explored):
+    drawn = {name: explored.path(f"results/tiny/{name}").read_bytes() for name in FIGURES}
+    publish = explored.run(sys.executable, "scripts/publish_campaign.py", "tiny", "tiny")
+    assert publish.code == 0, publish.output
+    shutil.rmtree(explored.path("results/tiny"))
+    shutil.rmtree(explored.path("models"))
+    explored.campaign(axes=AXES, baseline={"precision": "fp32"}, experiments=EXPERIMENTS, source="published")
+    plots = {figure.script for name in EXPERIMENTS for figure in EXPERIMENT_FIGURES[name]}
+    assert explored.planned() == WHOLE_REPORT | plots
+    done = explored.snakemake()
+    assert done.code == 0, done.output
+    assert {name: explored.path(f"results/tiny/{name}").read_bytes() for name in FIGURES} == drawn
+    page = explored.path("results/tiny/report.html").read_text()
+    assert all(f'id="{name}"' in page for name in EXPERIMENTS)
+    # ... and by the reviewer's command, which says so.
+    done = explored.run(sys.executable, "scripts/redraw_published.py", "tiny")
+    assert done.code == 0, done.output
+    assert all(f"{name}: byte-identical" in done.output for name in EXPERIMENTS)
