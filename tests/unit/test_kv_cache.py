@@ -8,11 +8,12 @@ import torch
 import plot_kv_cache
 from experiment_jobs import experiment_config, experiment_table, measured
 from inferbench.captured import CapturedDecoder
+from inferbench.config import ConfigError
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import kv_cache
 from inferbench.experiments.kv_cache_report import section
 from inferbench.experiments.kv_cache_table import rows, slopes
-from inferbench.experiments.settings import Cache, KvCache
+from inferbench.experiments.settings import Batching, Cache, KvCache, Streaming
 from inferbench.prompts import PromptBatch
 from inferbench.support import Unsupported
 from models import CPU, tiny_llama
@@ -91,6 +92,19 @@ def test_a_backend_without_a_static_step_is_unsupported():
     config = experiment_config(settings("static"), attention="flex_attention")
     with pytest.raises(Unsupported, match="no decode step over a static cache is written for flex_attention"):
         kv_cache.measure(config, CPU, None, {})
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: experiment_config(settings(lengths=[8, 0])), "experiment.lengths is 0"),
+        (lambda: Batching(batch_size=2, new_tokens=1, rounds=1), "experiment.new_tokens is 1"),
+        (lambda: Streaming(prompt_tokens=2, new_tokens=2, rounds=1), "experiment.new_tokens is 2"),
+    ],
+)
+def test_numbers_that_measure_nothing_are_refused(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()
 
 
 def test_a_row_has_the_median_step_at_the_mean_context():

@@ -18,7 +18,7 @@ from inferbench.memory import load_shape
 from inferbench.prompts import PromptBatch, pad_left
 from inferbench.stages import Stages
 
-#: Tokens of the random prompts of a model without a tokenizer: about those of the shipped prompts.
+#: Least and most tokens of a random prompt: about those of the shipped ones.
 RANDOM_LENGTHS = (5, 40)
 
 
@@ -58,18 +58,18 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
         require_equal_texts(record["partings"], config.precision)
 
 
-def unequal_prompts(
-    path: str, count: int, seed: int, tokenizer, vocabulary: int, lengths: tuple[int, int] = RANDOM_LENGTHS
-) -> list[list[int]]:
-    """Token ids of `count` distinct prompts, each with its own length: the shipped ones, whole, shuffled
-    by the seed. A smaller count gives the first of a larger one's.
+def unequal_prompts(path: str, count: int, seed: int, tokenizer, vocabulary: int) -> list[list[int]]:
+    """Token ids of `count` distinct prompts of unequal length: the shipped ones, whole, shuffled by
+    the seed. A smaller count gives the first of a larger one's.
 
-    Where there are more to give than are shipped, the next round joins each with the one that follows. A
-    model without a tokenizer (synthetic) gets random ids, of random `lengths` (least, most).
+    Where more are asked for than are shipped, the next round joins each with the one that follows. A
+    model without a tokenizer (synthetic) gets random ids, of random length.
     """
     rng = random.Random(seed)
     if tokenizer is None:
-        return [[rng.randrange(vocabulary) for _ in range(rng.randint(*lengths))] for _ in range(count)]
+        return [
+            [rng.randrange(vocabulary) for _ in range(rng.randint(*RANDOM_LENGTHS))] for _ in range(count)
+        ]
     texts = yaml.safe_load(in_repository(path).read_text())
     rng.shuffle(texts)
     joined = [
