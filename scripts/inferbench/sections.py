@@ -33,16 +33,15 @@ class Section:
 
 
 def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
-    """An experiment's section; which of its jobs the host held back, and which did not end ok, said at the end."""
+    """An experiment's section, its jobs that did not end ok said at the end."""
     table = table.assign(model=list(map(model_label, table["model"], table["model_source"])))
     own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(table, samples)
-    sentences = [*own.sentences, *_host_bound(table), *_not_ok(table)]
-    return Section(own.title, own.question, sentences, own.tables, own.texts)
+    return Section(own.title, own.question, [*own.sentences, *_not_ok(table)], own.tables, own.texts)
 
 
-def _host_bound(table: pd.DataFrame) -> list[str]:
-    """Names the cells whose steps were ordinary calls on a GPU, where the table says so."""
-    bound = table[table["host_bound"].fillna(False)]["cell"] if "host_bound" in table else []
+def host_bound(table: pd.DataFrame) -> list[str]:
+    """A sentence that names the cells whose steps were ordinary calls on a GPU, if there are any."""
+    bound = table[table["host_bound"].fillna(False)]["cell"]
     return [
         f"Host-bound: {', '.join(dict.fromkeys(bound))}. Their decode steps were not captured, so that none is shorter than "
         "the host takes to launch its kernels, whatever is compared here."

@@ -194,6 +194,13 @@ def test_the_section_says_slopes_and_ratios(two_precisions):
     )
 
 
+def test_the_section_names_cells_that_the_host_holds_back(two_precisions):
+    assert "Host-bound" not in "\n".join(section(two_precisions, pd.DataFrame()).sentences)
+    slow = two_precisions.assign(host_bound=two_precisions["cache"] == "off")
+    words = section(slow, pd.DataFrame()).sentences[-1]
+    assert words.startswith("Host-bound: cell-off-bf16, cell-off-fp32. Their decode steps were not captured")
+
+
 def test_the_figure_draws_a_row_of_panels_per_precision(two_precisions):
     figure, data = plot_kv_cache.draw(two_precisions, pd.DataFrame(), pd.DataFrame())
     assert len(figure.axes) == 4

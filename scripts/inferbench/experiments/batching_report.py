@@ -9,7 +9,7 @@ import pandas as pd
 from inferbench.experiments.batching_table import centres, jobs
 from inferbench.page_tables import Table, table_of
 from inferbench.presentation import number
-from inferbench.sections import Section, Texts
+from inferbench.sections import Section, Texts, host_bound
 
 SUBJECT = ["model", "precision", "attention"]
 SIZE = [*SUBJECT, "batch_size"]
@@ -36,7 +36,14 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "Batching",
         "What is gained when prompts of unequal length are decoded as one batch, padded on the left, instead of one "
         "by one; what does one user lose by it; and do the texts stay the same? Times include the prefill.",
-        [sentence for _, own in sizes.groupby(SUBJECT, sort=False) for sentence in _sentences(own, table)],
+        [
+            *(
+                sentence
+                for _, own in sizes.groupby(SUBJECT, sort=False)
+                for sentence in _sentences(own, table)
+            ),
+            *host_bound(table),
+        ],
         [("Times and speeds", _size_table(sizes)), ("Texts in the batch and alone", _text_table(table))],
         _texts(table, samples),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from inferbench.experiments.kv_cache_table import slopes
 from inferbench.page_tables import table_of
 from inferbench.presentation import byte_unit, number
-from inferbench.sections import Section
+from inferbench.sections import Section, host_bound
 
 SUBJECT = ["model", "precision", "attention"]
 
@@ -21,7 +21,14 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "KV cache",
         "Does the time of a decode step grow with the context, and what does the cache take for that? Without a "
         "cache, every step runs the whole sequence through the model again.",
-        [sentence for _, own in lines.groupby(SUBJECT, sort=False) for sentence in _sentences(own, table)],
+        [
+            *(
+                sentence
+                for _, own in lines.groupby(SUBJECT, sort=False)
+                for sentence in _sentences(own, table)
+            ),
+            *host_bound(table),
+        ],
         [
             ("Step time against context length", _slope_table(lines)),
             ("Bytes of the cache", _byte_table(table)),

@@ -9,7 +9,7 @@ import pandas as pd
 from inferbench.experiments.streaming_table import PLAIN, STREAMED, latencies, overhead, token_times
 from inferbench.page_tables import Table, table_of
 from inferbench.presentation import number
-from inferbench.sections import Section
+from inferbench.sections import Section, host_bound
 
 SUBJECT = ["model", "precision", "attention"]
 METRICS = {
@@ -33,7 +33,7 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "Streaming",
         "What does the reader of a stream, a thread of its own, wait for the first token and between tokens, and what "
         "does streaming cost the run? Beside it the same run whose tokens stay with the thread that decodes.",
-        [sentence for row, runs in found for sentence in _sentences(row, runs)],
+        [*(sentence for row, runs in found for sentence in _sentences(row, runs)), *host_bound(table)],
         [("Latencies", _latency_table(found))],
     )
 
