@@ -31,22 +31,28 @@ def digest(*parts: Any) -> str:
 
 
 def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> str:
-    """Hash of all that the overrides compose: Hydra files, nested defaults, prompts, environment lock.
+    """Hash of all that the overrides compose: Hydra files, nested defaults, prompts and texts, environment lock.
 
     primary: the Hydra file that they are given to. Only what YAML means counts: comments and the order
     of keys do not. The overrides' order does not count either, nor do those in LOGISTICS. An override
     `group@package=name` chooses a Hydra file as `group=name` does.
     """
     chosen = dict(override.split("=", 1) for override in overrides)
-    groups = _default_groups(primary)
-    groups |= {key: name for key, name in chosen.items() if key in groups or "@" in key}
+    defaults = _default_groups(primary)
+    groups = defaults | {key: name for key, name in chosen.items() if key in defaults or "@" in key}
     settings = {key: value for key, value in chosen.items() if key not in (*LOGISTICS, *groups)}
     replaced = {key.split("@")[0] for key in chosen if "@" in key}
     files = {
         key: _group_fingerprint(key.split("@")[0], name, frozenset(replaced)) for key, name in groups.items()
     }
+    # A setting may name another text or other prompts than the Hydra file does.
+    named = [
+        _file_fingerprint(REPOSITORY / path) for key, path in settings.items() if key.split(".")[-1] in FILES
+    ]
     role = "benchmark-gpu" if settings.get("device") == "cuda" else "benchmark-cpu"
-    return digest(files, settings, _yaml_fingerprint(HYDRA_DIR / f"{primary}.yaml"), _lock_fingerprint(role))
+    return digest(
+        files, settings, named, _yaml_fingerprint(HYDRA_DIR / f"{primary}.yaml"), _lock_fingerprint(role)
+    )
 
 
 def manifest_name(model: str) -> str:

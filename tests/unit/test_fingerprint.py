@@ -159,3 +159,30 @@ def test_a_text_that_is_no_docstring_counts(repository):
 def test_modules_that_import_each_other_are_hashed_once(repository):
     (repository / "scripts" / "inferbench" / "clock.py").write_text("from inferbench import worker\n")
     assert len(hash_now()) == 16
+
+
+QUALITY = ["experiment=quality", "model=tiny", "precision@experiment.reference=fp32", "device=cpu"]
+SAMPLING = ["experiment=sampling", "model=tiny", "sampling@experiment.strategy=top-k", "device=cpu"]
+
+
+def test_a_fingerprint_does_not_depend_on_what_was_hashed_before():
+    forget()
+    alone = cell_fingerprint(QUALITY, "run_experiment")
+    forget()
+    cell_fingerprint(SAMPLING, "run_experiment")
+    assert cell_fingerprint(QUALITY, "run_experiment") == alone
+
+
+def test_a_text_that_a_setting_names_counts(repository):
+    def hashed(*overrides):
+        forget()
+        return cell_fingerprint([*QUALITY, *overrides], "run_experiment")
+
+    other = repository / "config" / "other.txt"
+    other.write_text("one")
+    before, default = hashed("experiment.text=config/other.txt"), hashed()
+    other.write_text("two")
+    assert hashed("experiment.text=config/other.txt") != before
+    assert hashed() == default
+    (repository / "config" / "quality.txt").write_text("another text")
+    assert hashed() != default
