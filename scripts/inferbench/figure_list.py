@@ -95,8 +95,29 @@ FIGURES = (
 
 #: Drawn from an experiment's table and samples, and the campaign's summary.
 EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
-    "quality": (),
-    "sampling": (),
+    "quality": (
+        Figure(
+            "quality",
+            "plot_quality",
+            "Quality, speed and memory: which precisions are worth having",
+            "Each precision's mean KL divergence from the reference over a fixed text, against its decode speed and "
+            "its memory at the baseline's setting. A precision is dominated (grey) when another is at least as good "
+            "in all three and better in one, speeds within 1% taken as equal. Below the dotted line: no divergence at "
+            "all. Whiskers are 95% intervals, of the divergence over windows of the text.",
+            "Quality",
+        ),
+    ),
+    "sampling": (
+        Figure(
+            "sampling",
+            "plot_sampling",
+            "Diversity against likelihood, by sampling strategy",
+            "Left, the share of pairs of neighbouring tokens that are distinct, over all texts of a strategy; right, the "
+            "BLEU of a text against the other seeds of its prompt (100: all the same). Both against the mean "
+            "log-probability of the texts' tokens under the model itself, without temperature or filters.",
+            "Sampling",
+        ),
+    ),
     "batching": (
         Figure(
             "batching",

@@ -51,7 +51,7 @@ def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> st
     ]
     role = "benchmark-gpu" if settings.get("device") == "cuda" else "benchmark-cpu"
     return digest(
-        files, settings, named, _yaml_fingerprint(HYDRA_DIR / f"{primary}.yaml"), _lock_fingerprint(role)
+        files, settings, *named, _yaml_fingerprint(HYDRA_DIR / f"{primary}.yaml"), _lock_fingerprint(role)
     )
 
 

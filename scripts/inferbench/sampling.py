@@ -41,12 +41,18 @@ def _outside_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def draw(distribution: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(B, V) -> (B, 1): one token of each row's distribution, by inversion of its cumulative sum.
+    """(B, V) -> (B, 1): one token of each row's distribution."""
+    shares = torch.rand(len(distribution), 1, generator=generator, device=distribution.device)
+    return draw_at(distribution, shares)
+
+
+def draw_at(distribution: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """(B, V), (B, 1) random numbers of [0, 1) -> (B, 1): the token at that share of each row's
+    distribution, by inversion of its cumulative sum.
 
     `torch.multinomial` checks its input on the host first, which a CUDA graph cannot contain, and needs a
     random number per token of the vocabulary: ten times slower on a CPU at 49 152.
     """
     # In float64 no share of the last sum is rounded up to it, so a token without probability is never hit.
     cumulative = distribution.cumsum(-1, dtype=torch.float64)
-    shares = torch.rand(len(distribution), 1, generator=generator, device=distribution.device)
     return torch.searchsorted(cumulative, shares * cumulative[:, -1:], right=True)

@@ -65,7 +65,7 @@ class DraftConfig:
 
 @dataclass
 class Quality:
-    """Every window of the text is `window_tokens` long, and none overlaps another."""
+    """The windows of the text are `window_tokens` long, spread evenly over it, and none overlaps another."""
 
     name: str = "quality"
     text: str = MISSING
@@ -80,12 +80,18 @@ class Quality:
 
 @dataclass
 class Sampling:
+    """Every prompt is continued once for each of `seeds` seeds, all in one batch."""
+
     name: str = "sampling"
     prompts: str = MISSING
     prompt_count: int = MISSING
     seeds: int = MISSING
     new_tokens: int = MISSING
     strategy: Strategy = field(default_factory=Strategy)
+
+    def __post_init__(self) -> None:
+        # The first token has no step to time.
+        at_least("experiment.new_tokens", self.new_tokens, 2)
 
 
 @dataclass
