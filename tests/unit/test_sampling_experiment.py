@@ -189,7 +189,7 @@ SAMPLES = [
     text("two", 1, [1, 2, 1, 2, 1, 2], -2.0),
     text("two", 2, [6, 7], -4.0),
 ]
-RECORD = {"step_ms": [10.0, 24.0, 11.0], "greedy_step_ms": [8.0, 20.0, 10.0], "step_captured": False}
+RECORD = {"step_ms": [10.0, 24.0, 11.0], "greedy_step_ms": [8.0, 20.0, 10.0], "host_bound": False}
 
 
 def table_row(source="bundled"):

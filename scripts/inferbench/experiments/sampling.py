@@ -8,25 +8,20 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from inferbench.captured import CapturedDecoder
-from inferbench.config import ExecutionConfig, ExecutionMode
-from inferbench.decoding import Decoder, LoopDecoder
+from inferbench.decoding import Decoder
 from inferbench.experiments.requests import choose_prompts, request_ids, until_end
 from inferbench.experiments.settings import ExperimentConfig, Sampling, Strategy
-from inferbench.experiments.setup import load_checked
+from inferbench.experiments.setup import fastest_decoder, host_bound, load_checked
 from inferbench.memory import load_shape
 from inferbench.prompts import PromptBatch, pad_left
 from inferbench.sampling import draw_at, probabilities
 from inferbench.stages import Stages
-from inferbench.support import unsupported_reason
 
-CUDA_GRAPH = ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph)
 #: Tokens of a prompt for a model without a tokenizer.
 RANDOM_TOKENS = 16
 WARMUP_TOKENS = 3
@@ -68,12 +63,9 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     rows = [(prompt, seed) for prompt in requests for seed in range(1, settings.seeds + 1)]
     batch = pad_left([requests[prompt] for prompt, _ in rows], padding=0, device=device)
     shares = torch.stack([row_shares(*row, config.seed, settings.new_tokens) for row in rows]).to(device)
-    greedy, drawn = (fastest_decoder(config, model, batch, settings.new_tokens) for _ in range(2))
-    record["step_captured"] = isinstance(greedy, CapturedDecoder)
     with stages("warmup"):
-        for decoder in (greedy, drawn):
-            if isinstance(decoder, CapturedDecoder):
-                decoder.capture(batch)
+        greedy, drawn = (fastest_decoder(config, model, batch, settings.new_tokens) for _ in range(2))
+        record["host_bound"] = host_bound(greedy, device)
         if settings.strategy.do_sample:
             drawn = SamplingDecoder(drawn, settings.strategy, shares)
         decode_together(greedy, drawn, batch, min(WARMUP_TOKENS, settings.new_tokens))
@@ -116,16 +108,6 @@ def row_shares(prompt: str, row_seed: int, seed: int, count: int) -> torch.Tenso
     # On the CPU: a GPU's generator gives other numbers.
     generator = torch.Generator().manual_seed(int.from_bytes(named[:7]))
     return torch.rand(count, generator=generator)
-
-
-def fastest_decoder(
-    config: ExperimentConfig, model: PreTrainedModel, batch: PromptBatch, new_tokens: int
-) -> Decoder:
-    """One whose step is captured where that is possible, else the plain loop."""
-    if unsupported_reason(replace(config, execution=CUDA_GRAPH), model.device):
-        return LoopDecoder(model)
-    rows, width = batch.input_ids.shape
-    return CapturedDecoder(model, rows, width + new_tokens, CUDA_GRAPH)
 
 
 def decode_together(

@@ -56,8 +56,6 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) ->
     if len(control):
         row = next(control.itertuples())
         yield f"{subject}: greedy against greedy, measured in the same way, gives ×{number(row.greedy_cost)}{_ends(row)}."
-    if (own["device_uuid"].notna() & ~own["step_captured"]).any():
-        yield f"{subject}: no captured step exists for it, so its speeds are bound by the host."
     yield from _repeated(subject, own, table, samples)
 
 

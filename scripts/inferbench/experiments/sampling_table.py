@@ -31,7 +31,7 @@ COLUMNS = {
     "tokens_per_s": number("rows of the batch / median time of a step, its tokens read back"),
     "greedy_tokens_per_s": number("the same of greedy decoding, same process and batch"),
     "greedy_cost": number("time of a step / time of the greedy step beside it; median of steps"),
-    "step_captured": column("boolean", "the model's part of a step ran as a CUDA graph"),
+    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
 }
 SUBJECT = ["model", "precision", "attention"]
 
@@ -46,7 +46,7 @@ def rows(
         "tokens_per_s": 1000 * len(samples) / median(step_ms),
         "greedy_tokens_per_s": 1000 * len(samples) / median(greedy_ms),
         "greedy_cost": median(own / beside for own, beside in zip(step_ms, greedy_ms)),
-        "step_captured": record["step_captured"],
+        "host_bound": record["host_bound"],
     }
     return [row if config["model"]["source"] == "synthetic" else row | _text_columns(samples)]
 
