@@ -96,10 +96,14 @@ def test_log_probabilities_give_the_loss_of_transformers():
 
 
 class Words:
-    """A tokenizer of words: each is its own length."""
+    """A tokenizer of words: each is its own length. `begin` is what every text begins with."""
 
-    def __call__(self, text):
-        return SimpleNamespace(input_ids=[len(word) for word in text.split()])
+    def __init__(self, *begin):
+        self.begin = list(begin)
+
+    def __call__(self, text, add_special_tokens=True):
+        begin = self.begin if add_special_tokens else []
+        return SimpleNamespace(input_ids=begin + [len(word) for word in text.split()])
 
     def decode(self, tokens, skip_special_tokens=False):
         return " ".join("x" * token for token in tokens)
@@ -114,6 +118,9 @@ def test_windows_are_spread_evenly_over_the_text(tmp_path):
     # 11 tokens in 3 windows: one begins at every third.
     found = quality.text_windows(settings(tmp_path / "text", 3, 2), Words())
     assert [window.tolist() for window in found] == [[1, 2], [4, 5], [7, 8]]
+    # Where a text has a token that begins it, each window is a text.
+    begun = quality.text_windows(settings(tmp_path / "text", 2, 3), Words(99))
+    assert [window.tolist() for window in begun] == [[99, 1, 2], [99, 6, 7]]
     with pytest.raises(ConfigError, match="has 11 tokens: ask for fewer than 3 windows of 4"):
         quality.text_windows(settings(tmp_path / "text", 3, 4), Words())
 
@@ -263,7 +270,7 @@ def continuation(row, leaves_at, text):
         "reference_text": "blue sky",
         "compared_tokens": 24,
         "leaves_at": leaves_at,
-        "leaves_with": "grey" if leaves_at else None,
+        "leaves_with": "grey\n" if leaves_at else None,
         "reference_token": "blue" if leaves_at else None,
     }
 
@@ -291,7 +298,7 @@ def test_continuations_stand_beside_the_reference_with_their_departure():
     assert "Say <something>" in texts.heading
     assert texts.texts == [
         ("fp32 (the reference)", "blue sky"),
-        ("nf4: leaves at token 1 of 24, with “grey” for “blue”", "grey sky"),
+        ("nf4: leaves at token 1 of 24, with “grey\\n” for “blue”", "grey sky"),
     ]
 
 

@@ -39,6 +39,15 @@ def test_t_interval_of_three_processes():
     assert high[0] == pytest.approx(102.51525, rel=1e-6)
 
 
+def test_the_interval_of_a_mean_takes_zeros_and_negative_numbers():
+    # -1, 0, 4 about 1: s = sqrt((4 + 1 + 9) / 2), t(2 df, 97.5%) = 4.302653
+    centre, low, high = statistics.mean_interval(np.array([[-1.0, 0.0, 4.0], [0.0, 0.0, 0.0]]))
+    half = 4.302653 * np.sqrt(7 / 3)
+    assert centre.tolist() == [1, 0]
+    assert [low[0], high[0]] == pytest.approx([1 - half, 1 + half], rel=1e-6)
+    assert (low[1], high[1]) == (0, 0)
+
+
 def test_no_interval_under_three_replicates():
     centre, low, high = statistics.interval(np.array([[90.0, 40.0], [50.0, np.nan], [np.nan, np.nan]]))
     assert centre[:2] == pytest.approx([60.0, 50.0])  # sqrt(90 x 40)

@@ -81,18 +81,20 @@ def require_comparable(config: ExperimentConfig, reference: ExperimentConfig, de
 
 
 def text_windows(settings: Quality, tokenizer) -> list[torch.Tensor]:
-    """Windows (T,) of the text, spread evenly over it. Raises ConfigError when the text is too short."""
-    ids = tokenizer(in_repository(settings.text).read_text(encoding="utf-8")).input_ids
+    """Windows (T,) of the text, spread evenly over it, each begun as the tokenizer begins a text. Raises
+    ConfigError when the text is too short."""
+    begin = tokenizer("").input_ids
+    length = settings.window_tokens - len(begin)
+    text = in_repository(settings.text).read_text(encoding="utf-8")
+    ids = tokenizer(text, add_special_tokens=False).input_ids
     apart = len(ids) // settings.windows
-    if apart < settings.window_tokens:
+    if apart < length:
         raise ConfigError(
             f"{settings.text} has {len(ids)} tokens: ask for fewer than {settings.windows} windows of "
             f"{settings.window_tokens}, or for shorter ones."
         )
-    return [
-        torch.tensor(ids[place * apart : place * apart + settings.window_tokens])
-        for place in range(settings.windows)
-    ]
+    starts = range(0, apart * settings.windows, apart)
+    return [torch.tensor(begin + ids[start : start + length]) for start in starts]
 
 
 @torch.inference_mode()

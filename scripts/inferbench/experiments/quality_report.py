@@ -105,7 +105,7 @@ def _continuations(own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Texts]:
 def _departure(row) -> str:
     if pd.isna(row.leaves_at):
         return f"the same in all {int(row.compared_tokens)} tokens"
+    own, reference = (token.replace("\n", "\\n") for token in (row.leaves_with, row.reference_token))
     return (
-        f"leaves at token {int(row.leaves_at)} of {int(row.compared_tokens)}, with “{row.leaves_with}” for "
-        f"“{row.reference_token}”"
+        f"leaves at token {int(row.leaves_at)} of {int(row.compared_tokens)}, with “{own}” for “{reference}”"
     )

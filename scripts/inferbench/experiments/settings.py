@@ -77,6 +77,10 @@ class Quality:
     new_tokens: int = MISSING
     reference: PrecisionConfig = field(default_factory=PrecisionConfig)
 
+    def __post_init__(self) -> None:
+        # The first token of a window is predicted by nothing.
+        at_least("experiment.window_tokens", self.window_tokens, 2)
+
 
 @dataclass
 class Sampling:
