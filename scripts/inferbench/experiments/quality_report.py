@@ -41,7 +41,7 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         places = [f"{row.precision} {number(row.kl)}{_ends(row, 'kl')}" for row in others.itertuples()]
         yield f"{subject}: mean KL divergence from {first['reference']} in nats a token: {'; '.join(places)}."
         shares = [f"{row.precision} {100 * row.top1:.1f}%" for row in others.itertuples()]
-        yield f"{subject}: the likeliest next token is that of {first['reference']} at {', '.join(shares)} of positions."
+        yield f"{subject}: positions whose likeliest next token is that of {first['reference']}: {', '.join(shares)}."
     close = [
         f"{near.precision} and {far.precision}"
         for near, far in pairwise(others.itertuples())
