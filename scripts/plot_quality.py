@@ -102,7 +102,8 @@ def _divergence_axes(panels: list[plt.Axes], own: pd.DataFrame) -> float | None:
         axes.minorticks_off()
         axes.set_ylim(floor / 2 if floor else lowest, highest)
         decades = round(math.log10(highest / lowest))
-        ticks = {lowest * 10.0**step: f"{lowest * 10.0**step:g}" for step in range(decades + 1)}
+        places = [lowest * 10.0**step for step in range(decades + 1)]
+        ticks = {place: f"{place:.12f}".rstrip("0").rstrip(".") for place in places}
         if floor:
             ticks = {floor: "0", **ticks}
             axes.axhline(lowest / 2, color="#999999", lw=0.8, ls=(0, (2, 2)))
@@ -113,9 +114,10 @@ def _divergence_axes(panels: list[plt.Axes], own: pd.DataFrame) -> float | None:
 def _points(
     axes: plt.Axes, own: pd.DataFrame, quantity: str, styles: dict[str, Style], floor: float | None
 ) -> None:
-    """A mark per precision with its name beside it, on the side with more room."""
+    """A mark per precision with its name beside it, on the side with more room, above and below in turn:
+    twins (nf4, nf4-double) are neighbours."""
     known = own[own[quantity].notna()]
-    for row in known.to_dict("records"):
+    for place, row in enumerate(known.to_dict("records")):
         front = not row["dominated_by"]
         look = styles[row["precision"]]
         colour = look.colour if front else GREYED
@@ -130,7 +132,7 @@ def _points(
         axes.annotate(
             row["precision"],
             (x, y),
-            (-7 if beyond_middle else 7, 4),
+            (-7 if beyond_middle else 7, -11 if place % 2 else 4),
             textcoords="offset points",
             ha="right" if beyond_middle else "left",
             color=INK if front else QUIET,
@@ -148,7 +150,7 @@ def _notes(own: pd.DataFrame) -> list[str]:
         lines.append(f"Dominated: {'; '.join(beaten)}.")
     absent = list(own.loc[~own["complete"], "precision"])
     if absent:
-        lines.append(f"No speed or memory that may be ranked there: {', '.join(absent)}.")
+        lines.append(f"Not drawn, for want of a speed that may be ranked there: {', '.join(absent)}.")
     return lines
 
 

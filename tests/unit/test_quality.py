@@ -326,7 +326,7 @@ def test_the_figure_joins_quality_speed_and_memory(tmp_path):
     # int8 is slower than bf16 and farther, but smaller; fp4 was not in the grid.
     assert own["dominated_by"].isna().all()
     assert not own.loc["fp4", "complete"]
-    assert "No speed or memory that may be ranked there: fp4." in words
+    assert "Not drawn, for want of a speed that may be ranked there: fp4." in words
 
 
 def test_a_dominated_precision_is_grey_and_named(tmp_path):
