@@ -36,28 +36,41 @@ def draw(
     subjects = list(known.groupby(SUBJECT, sort=False))
     size = (8.6, 0.7 + 2.9 * len(subjects))
     figure, grid = plt.subplots(len(subjects), 2, figsize=size, squeeze=False, layout="constrained")
-    looks = {
-        name: {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        for place, name in enumerate(dict.fromkeys(known["strategy"]))
-    }
+    looks = {name: _look(place) for place, name in enumerate(dict.fromkeys(known["strategy"]))}
     for panels, (_, own) in zip(grid, subjects):
         for axes, (quantity, label) in zip(panels, PANELS.items()):
             for row in own.to_dict("records"):
-                axes.plot(
-                    row["log_likelihood"], row[quantity], ls="", ms=8, mec="white", **looks[row["strategy"]]
-                )
+                axes.plot(-row["log_likelihood"], row[quantity], **looks[row["strategy"]])
             axes.set_ylabel(label)
-            axes.margins(x=0.08)
+            _surprise_axis(axes, -own["log_likelihood"])
         panels[0].set_ylim(0, 1.04)
         panels[1].set_ylim(-4, 104)
         panels[0].set_title(axes_words(own.iloc[0], varying) if varying else "", loc="left")
     for axes in grid[-1]:
-        axes.set_xlabel("mean log-likelihood under the model (nats a token)")
-    handles = [Line2D([], [], ls="", ms=7, mec="white", label=name, **look) for name, look in looks.items()]
+        axes.set_xlabel("likelier ← mean negative log-likelihood (nats a token)")
+    handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)), frameon=False)
     texts = "/".join(dict.fromkeys(known["texts"].map(str)))
     heading(figure, TITLE, f"{common}. {texts} texts a strategy.")
     return figure, data
+
+
+def _look(place: int) -> dict[str, object]:
+    """Hollow, so that neighbours show through each other."""
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    return {"ls": "", "marker": marker, "ms": 7.5, "mfc": "none", "mec": colour, "mew": 1.8}
+
+
+def _surprise_axis(axes: plt.Axes, values: pd.Series) -> None:
+    """Logarithmic: strategies in use lie near 1 nat, and hot ones far off."""
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    low, high = values.min() / 1.25, values.max() * 1.25
+    axes.set_xlim(low, high)
+    steps = (1, 2, 5) if high / low > 8 else (1, 1.5, 2, 3, 5, 7)
+    places = [step * 10.0**power for power in range(-3, 3) for step in steps]
+    ticks = [place for place in places if low <= place <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def plotted(table: pd.DataFrame) -> pd.DataFrame:

@@ -114,7 +114,8 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
             "Diversity against likelihood, by sampling strategy",
             "Left, the share of pairs of neighbouring tokens that are distinct, over all texts of a strategy; right, the "
             "BLEU of a text against the other seeds of its prompt (100: all the same). Both against the mean "
-            "log-probability of the texts' tokens under the model itself, without temperature or filters.",
+            "negative log-probability of the texts' tokens under the model itself, without temperature or filters; "
+            "logarithmic axis.",
             "Sampling",
         ),
     ),

@@ -37,14 +37,13 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) ->
     )
     told = own[own["log_likelihood"].notna()].astype({"log_likelihood": float, "distinct_2": float})
     if len(told) > 1:
-        likely = told.sort_values("log_likelihood", ascending=False, kind="stable")
-        varied = told.sort_values("distinct_2", ascending=False, kind="stable")
+        likely, varied = told["log_likelihood"], told["distinct_2"]
         yield (
-            f"{subject}: the model finds the texts of {likely['strategy'].iloc[0]} likeliest "
-            f"({number(likely['log_likelihood'].iloc[0])} nats a token) and those of {likely['strategy'].iloc[-1]} least "
-            f"({number(likely['log_likelihood'].iloc[-1])}). The most varied are those of {varied['strategy'].iloc[0]} "
-            f"({100 * varied['distinct_2'].iloc[0]:.0f}% of pairs of tokens are distinct), the least those of "
-            f"{varied['strategy'].iloc[-1]} ({100 * varied['distinct_2'].iloc[-1]:.0f}%)."
+            f"{subject}: the model finds the texts of {_where(told, likely, likely.max())} likeliest "
+            f"({number(likely.max())} nats a token) and those of {_where(told, likely, likely.min())} least "
+            f"({number(likely.min())}). The most varied are those of {_where(told, varied, varied.max())} "
+            f"({100 * varied.max():.0f}% of pairs of tokens are distinct), the least those of "
+            f"{_where(told, varied, varied.min())} ({100 * varied.min():.0f}%)."
         )
     elif told.empty:
         yield f"{subject}: random weights say nothing, so only speed is shown."
@@ -57,6 +56,11 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) ->
         row = next(control.itertuples())
         yield f"{subject}: greedy against greedy, measured in the same way, gives ×{number(row.greedy_cost)}{_ends(row)}."
     yield from _repeated(subject, own, table, samples)
+
+
+def _where(told: pd.DataFrame, values: pd.Series, value: float) -> str:
+    """The strategies with that value: several may have the highest."""
+    return " and ".join(told.loc[values == value, "strategy"])
 
 
 def _ends(row) -> str:
