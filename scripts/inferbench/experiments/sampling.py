@@ -68,7 +68,8 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
         record["host_bound"] = host_bound(greedy, device)
         if settings.strategy.do_sample:
             drawn = SamplingDecoder(drawn, settings.strategy, shares)
-        decode_together(greedy, drawn, batch, min(WARMUP_TOKENS, settings.new_tokens))
+        # Steps have one shape whatever was before them: a short prompt warms them up.
+        decode_together(greedy, drawn, batch.last(2), min(WARMUP_TOKENS, settings.new_tokens))
     with stages("measure"):
         record["greedy_step_ms"], record["step_ms"], texts = decode_together(
             greedy, drawn, batch, settings.new_tokens
