@@ -8,8 +8,8 @@ import pandas as pd
 
 from inferbench.experiments.sampling_table import SUBJECT, per_strategy
 from inferbench.page_tables import Table, table_of
-from inferbench.presentation import model_label, number
-from inferbench.sections import Section, Texts
+from inferbench.presentation import number
+from inferbench.sections import Section, Texts, host_bound
 
 #: Texts of one prompt and strategy that the page shows, and prompts of one model, precision and attention.
 SHOWN_SEEDS, SHOWN_PROMPTS = 2, 3
@@ -24,7 +24,7 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "What does a way to draw tokens do to the text, and what does it cost? Each strategy continues the same prompts "
         "with the same seeds. The more freely it draws, the more its texts differ and the less likely the model "
         "itself finds them.",
-        [sentence for own in subjects for sentence in _sentences(own, table, samples)],
+        [*(sentence for own in subjects for sentence in _sentences(own, table, samples)), *host_bound(table)],
         [("Strategies", _table(order))] if len(order) else [],
         [texts for own in subjects for texts in _texts(own, samples)],
     )
@@ -32,9 +32,7 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
 
 def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
     first = own.iloc[0]
-    subject = (
-        f"{model_label(first['model'], first['model_source'])}, {first['precision']}, {first['attention']}"
-    )
+    subject = ", ".join(first[SUBJECT])
     told = own[own["log_likelihood"].notna()].astype({"log_likelihood": float, "distinct_2": float})
     if len(told) > 1:
         likely, varied = told["log_likelihood"], told["distinct_2"]
