@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from collections import Counter
 
 import pytest
 
@@ -192,10 +193,23 @@ def test_a_fresh_clone_runs_everything(fresh):
 
 def test_the_default_campaign_is_the_demo(clone):
     planned = clone.planned()
-    measured = {name for name in planned if "/" in name}
-    # 4 precisions x 3 attentions x 2 batch sizes x 2 replicates
-    assert len(measured) == 48
-    assert planned - measured == {"prepare_model", "declare_experiments"} | DOWNSTREAM
+    jobs = [name.split("/") for name in planned if "/" in name]
+    # 4 precisions x 3 attentions x 2 batch sizes x 2 replicates, as cell/replicate
+    assert sum(len(job) == 2 for job in jobs) == 48
+    # 3 precisions; 6 strategies; 2 batch sizes; 3 caches; 1; 2 drafts x 1 length x 2 strategies
+    experiments = {
+        "quality": 3,
+        "sampling": 6,
+        "batching": 2,
+        "kv_cache": 3,
+        "streaming": 1,
+        "speculative": 4,
+    }
+    assert Counter(job[0] for job in jobs if len(job) == 3) == experiments
+    others = {name for name in planned if "/" not in name}
+    tables = {f"aggregate_experiment {name}" for name in experiments}
+    figures = {f"plot_{name}" for name in experiments}
+    assert others == {"prepare_model", "declare_experiments"} | tables | figures | DOWNSTREAM
 
 
 def test_another_campaign_inherits_nothing_of_the_default_one(finished):
