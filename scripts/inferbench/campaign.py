@@ -103,6 +103,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
 
 def _check_names(campaign: Mapping[str, Any]) -> None:
     patterns = [campaign["axes"], *campaign["also"], *campaign["exclude"], campaign["baseline"]]
+    patterns += campaign["gpu_model"] if isinstance(campaign["gpu_model"], list) else []
     asked = {
         (group, group, name) for group in GROUPS for pattern in patterns for name in _listed(pattern, group)
     }

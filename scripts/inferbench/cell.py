@@ -33,6 +33,7 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     set_up(config)
     gpu = open_gpu(device)
     record |= gpu.identity() if gpu else {"device_name": device_name(device)}
+    checks.check_gpu_model(config, record["device_name"])
 
     shape = memory.load_shape(config)
     record["shape"] = vars(shape)

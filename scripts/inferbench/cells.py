@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
+
+from inferbench.gpu_model import gpu_model_setting
 
 #: The axes that are Hydra groups. The last axis, batch_size, is a number.
 GROUPS = ("model", "precision", "attention", "execution", "workload")
@@ -31,7 +33,7 @@ class Cell:
 
     def matches(self, pattern: Mapping[str, Any]) -> bool:
         """Whether every axis in `pattern` has this cell's value, or holds it in a list."""
-        axes = asdict(self)
+        axes = vars(self)
         return all(
             axes[axis] in value if isinstance(value, (list, tuple)) else axes[axis] == value
             for axis, value in pattern.items()
@@ -61,13 +63,14 @@ def meaning_overrides(campaign: Mapping[str, Any], cell: Cell) -> list[str]:
     """The Hydra overrides that say what is measured: the same for every replicate of the cell."""
     settings = {key: campaign[key] for key in ("device", "cpu_threads", "seed", "timeout_s")}
     measure = {f"measure.{key}": value for key, value in sorted(campaign["measure"].items())}
-    return [f"{key}={value}" for key, value in {**asdict(cell), **settings, **measure}.items()]
+    settings |= gpu_model_setting(campaign, vars(cell))
+    return [f"{key}={value}" for key, value in {**vars(cell), **settings, **measure}.items()]
 
 
 def command(campaign: Mapping[str, Any], cell: Cell) -> str:
     """The command that measures a cell again by hand. Of a campaign whose file is not known, the axes alone."""
     known = "measure" in campaign
-    overrides = meaning_overrides(campaign, cell) if known else [f"{k}={v}" for k, v in asdict(cell).items()]
+    overrides = meaning_overrides(campaign, cell) if known else [f"{k}={v}" for k, v in vars(cell).items()]
     return shlex.join(["python", "scripts/benchmark.py", *overrides, "output=cell.parquet"])
 
 

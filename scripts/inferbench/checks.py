@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from inferbench.captured import CapturedDecoder
 from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
 from inferbench.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
+from inferbench.gpu_model import is_gpu_model
 from inferbench.load import effective_dtype, quantised_share
 from inferbench.profiling import StepProfile
 from inferbench.prompts import PromptBatch
@@ -23,6 +24,12 @@ MINIMUM_QUANTISED_SHARE = 0.9
 
 class CheckFailed(RuntimeError):
     """The cell does not compute what it claims to. The message has what was asked and what was found."""
+
+
+def check_gpu_model(config: RunConfig, device_name: str) -> None:
+    """The device is of the type that the cell was to be measured on."""
+    if config.gpu_model and not is_gpu_model(config.gpu_model, device_name):
+        raise CheckFailed(f"gpu_model {config.gpu_model} asked for, but this ran on {device_name}")
 
 
 def check_quantisation(model: PreTrainedModel, config: RunConfig) -> float | None:

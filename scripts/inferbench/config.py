@@ -144,6 +144,8 @@ class RunConfig:
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     device: Device = Device.auto
+    #: type of GPU that must run this, as the scheduler names it; null: any device
+    gpu_model: str | None = None
     #: threads of the computation on a CPU
     cpu_threads: int = 2
     seed: int = 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from inferbench.gpu_model import gpu_model_setting
+
 #: Axes that every experiment has: Hydra groups, whose values are those of the campaign's `axes` unless given.
 SHARED = ("model", "precision", "attention")
 #: Each experiment's own axes, and the override that sets each: `group@package` chooses a Hydra file.
@@ -68,6 +70,7 @@ def experiment_meaning(campaign: Mapping[str, Any], cell: ExperimentCell) -> lis
         f"experiment={cell.experiment}",
         *(f"{own.get(axis, axis)}={value}" for axis, value in cell.axes),
         *(f"{key}={campaign[key]}" for key in ("device", "cpu_threads", "seed", "timeout_s")),
+        *(f"{key}={value}" for key, value in gpu_model_setting(campaign, dict(cell.axes)).items()),
         *(f"experiment.{key}={_hydra_value(value)}" for key, value in sorted(settings.items())),
     ]
 

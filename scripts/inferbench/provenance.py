@@ -26,7 +26,7 @@ def describe_run(config: dict[str, Any], fingerprint: str, code: tuple[str, ...]
         "code": code_hash(*code),
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version(), **package_versions()},
-        "host": platform.node(),
+        "host": os.environ.get("SLURMD_NODENAME") or platform.node(),
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
     }
 

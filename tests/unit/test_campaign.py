@@ -69,6 +69,22 @@ WRONG = {
         CAMPAIGN,
         "axes: unknown key batch; the keys here are attention, batch_size,",
     ),
+    "a type of GPU with a dash": (
+        {"gpu_model": "h100-sxm"},
+        CAMPAIGN,
+        'gpu_model: "h100-sxm" does not fit',
+    ),
+    "a pattern without its type of GPU": (
+        {"gpu_model": [{"precision": "bf16"}]},
+        CAMPAIGN,
+        "gpu_model: ",
+    ),
+    "a pattern of GPU types with an unknown name": (
+        {"gpu_model": [{"precision": "bf17", "gpu_model": "h100"}]},
+        CAMPAIGN,
+        "precision bf17 has no file config/hydra/precision/bf17.yaml",
+    ),
+    "no memory": ({"mem_mb": 10}, CAMPAIGN, "mem_mb: 10 does not fit"),
     "unknown status": ({"retry": ["bad"]}, CAMPAIGN, 'retry.0: "bad" does not fit'),
     "empty axis": (
         axes(attention=[]),

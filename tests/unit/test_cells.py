@@ -123,3 +123,13 @@ def test_more_replicates_leave_the_order_of_the_first_ones():
     assert list(measuring_order(cells, 5, seed=0))[: 2 * len(cells)] == list(
         measuring_order(cells, 2, seed=0)
     )
+
+
+def test_the_type_of_gpu_is_part_of_what_a_cell_means():
+    campaign = {**CAMPAIGN, "gpu_model": [{"precision": "bf16", "gpu_model": "h100"}]}
+    for cell in expand(CAMPAIGN):
+        added = set(meaning_overrides(campaign, cell)) - set(meaning_overrides(CAMPAIGN, cell))
+        assert added == ({"gpu_model=h100"} if cell.precision == "bf16" else set())
+        assert composed(meaning_overrides(campaign, cell)).gpu_model == (
+            "h100" if cell.precision == "bf16" else None
+        )

@@ -31,6 +31,7 @@ def load_checked(
     set_up(config)
     gpu = open_gpu(device)
     record |= gpu.identity() if gpu else {"device_name": device_name(device)}
+    checks.check_gpu_model(config, record["device_name"])
     with stages("load"):
         model = load.load_model(config, device)
         wait(device)
