@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+#: Rows that are shown at a time.
+PAGE = 50
 #: Rows of a table that the page itself holds; above it the Parquet file has the rest.
-MAX_ROWS = 500
+MAX_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,15 @@ class Table:
     numeric: set[str]
     rows: list[list[str]]
     left_out: int = 0
+
+    @property
+    def first_page(self) -> list[list[str]]:
+        return self.rows[:PAGE]
+
+    @property
+    def other_pages(self) -> list[list[str]]:
+        """What the page holds as data, and shows on demand."""
+        return self.rows[PAGE:]
 
 
 def table_of(texts: dict[str, Iterable[str]], words: set[str]) -> Table:

@@ -21,6 +21,7 @@ from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of
+from inferbench.places import place_table
 from inferbench.presentation import (
     STATUS_WORDS,
     at_setting,
@@ -136,6 +137,7 @@ def page_data(
         "costs": cost_table(priced),
         "samples": _samples(measurements, summary),
         "provenance": _provenance(measurements, provenance),
+        "places": place_table(measurements),
         "environment": _json(provenance.get("environment")),
         "config": _json(campaign),
         "commit": _distinct(measurements["git_commit"]),

@@ -5,8 +5,9 @@ import re
 import pandas as pd
 
 from inferbench.answer import answers, overview
+from inferbench.places import place_table
 from inferbench.report import summary_table, write_report
-from made_up_tables import NO_FLASH, demo_measurements, demo_provenance, demo_summary
+from made_up_tables import DEVICE, NO_FLASH, demo_measurements, demo_provenance, demo_summary
 
 
 def say(summary):
@@ -125,7 +126,7 @@ def test_text_of_a_model_is_shown_and_never_run(tmp_path):
     evil = '</pre><script>alert("x")</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} ' + "w" * 10_000
     measurements["sample_text"] = evil
     html = page(tmp_path, measurements)
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert "<img" not in html
     assert "&lt;/pre&gt;&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;" in html
     assert "{{ 7 * 7 }}" in html
@@ -198,11 +199,23 @@ def test_table_leaves_out_what_says_nothing():
     assert (row["decode tokens/s"], row["weights, MB"], row["status"]) == ("20.2", "538", "ok")
 
 
-def test_long_tables_stay_small():
-    parts = []
-    for place in range(40):
-        part = demo_summary(demo_measurements(f"model-{place}"))
-        parts.append(part)
+def test_a_long_table_shows_one_page_and_holds_the_others():
+    parts = [demo_summary(demo_measurements(f"model-{place}")) for place in range(40)]
     table = summary_table(pd.concat(parts, ignore_index=True))
-    assert len(table.rows) + table.left_out == 960
-    assert len(table.rows) == 500
+    assert (len(table.rows), table.left_out) == (960, 0)
+    assert (len(table.first_page), len(table.other_pages)) == (50, 910)
+    assert table.first_page + table.other_pages == table.rows
+
+
+def test_where_each_cell_ran(tmp_path):
+    measurements = demo_measurements()
+    local = place_table(measurements)
+    assert "Slurm job" not in local.columns and "driver" not in local.columns
+    measurements["slurm_job_id"] = [str(1000 + row) for row in range(len(measurements))]
+    measurements["host"], measurements["driver"] = "gpu7", "590.44"
+    table = place_table(measurements)
+    row = dict(zip(table.columns, table.rows[3], strict=True))
+    assert (row["node"], row["Slurm job"], row["driver"]) == ("gpu7", "1003", "590.44")
+    assert row["status"] == "ok"
+    assert (row["cell"], row["device"]) == (measurements["cell"][3], DEVICE)
+    assert "1003</td>" in page(tmp_path, measurements)
