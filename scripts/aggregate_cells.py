@@ -19,6 +19,9 @@ from inferbench.spending import spending_line
 from inferbench.summarise import summarise
 from inferbench.whole_files import UnwritableError, whole_file
 
+#: Missing replicates that are named one by one.
+NAMED = 10
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -46,6 +49,13 @@ def main() -> None:
         sys.exit(str(error))
     counts = ", ".join(f"{count} {status}" for status, count in measurements["status"].value_counts().items())
     print(f"{len(measurements)} rows of {len(summary)} cells: {counts}")
+    missing = measurements[measurements["status"] == "missing"]
+    for cell, replicate in missing[["cell", "replicate"]].head(NAMED).itertuples(index=False):
+        print(f"missing; to measure it: snakemake {options.cells / cell / f'replicate-{replicate}.parquet'}")
+    if len(missing) > NAMED:
+        print(
+            f"... and {len(missing) - NAMED} more; snakemake without a target measures all that are missing"
+        )
     print(spending_line(measurements))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ from inferbench.derive import measurement
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.schema import measurements as schema
 from inferbench.schema import validate
+
+#: Reason of a row `missing`.
+NOT_MEASURED = "not measured so far: there is no cell file"
 
 
 def cell_path(cells_dir: Path, cell: Cell, replicate: int) -> Path:
@@ -40,7 +42,7 @@ def collect(
         path = cell_path(cells_dir, cell, replicate)
         if partial and not path.exists():
             return (
-                _declared(campaign, cell, replicate) | {"status": "missing", "reason": "no cell file"},
+                _declared(campaign, cell, replicate) | {"status": "missing", "reason": NOT_MEASURED},
                 None,
                 None,
             )
@@ -60,7 +62,7 @@ def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str,
     return {
         "campaign": campaign["campaign"],
         "cell": cell.name,
-        **asdict(cell),
+        **vars(cell),
         "replicate": replicate,
         "flags": "",
         "valid": False,
