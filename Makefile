@@ -4,12 +4,13 @@
 #   make figures  redraw the published figures and compare them, byte for byte; installs no torch
 #   make lint     ruff, snakefmt, snakemake --lint
 #   make lock     pin the environments anew
+#   make slurm-profile   put the profile for `snakemake --profile slurm` into your Snakemake folder
 PYTHON ?= python3
 BIN := .venv/bin
 # Snakemake's jobs find the same Python first.
 ACTIVATE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: demo test figures lint lock
+.PHONY: demo test figures lint lock slurm-profile
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -28,6 +29,18 @@ lint: .venv/installed
 
 lock: .venv/installed
 	@$(BIN)/pip install --quiet pip-tools && $(ACTIVATE) envs/lock.sh
+
+PROFILE := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm/config.yaml
+
+slurm-profile:
+	@if test -e "$(dir $(PROFILE))"; then \
+		echo "There is a profile already, and it stays: $(PROFILE)"; \
+		echo "What this project needs of it is explained in workflow/profiles/slurm/config.yaml"; \
+	else \
+		mkdir -p "$(dir $(PROFILE))" && cp workflow/profiles/slurm/config.yaml "$(PROFILE)" \
+		&& echo "Installed: $(PROFILE)" \
+		&& echo "Edit there what is marked <--: account, partition, QOS; then: snakemake --profile slurm"; \
+	fi
 
 LOCKS := envs/figures.txt envs/workflow.txt envs/benchmark-cpu.txt envs/dev.txt
 

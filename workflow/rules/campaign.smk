@@ -40,8 +40,9 @@ def sorted_json(value):
     return json.dumps(value, sort_keys=True)
 
 
-# Campaign keys that say what is measured or how it is summarised; `retry` and the like do not.
-DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in ("retry", "models_dir", "limits")}
+#: Campaign keys that say neither what is measured nor how it is summarised.
+LOGISTICS = ("retry", "models_dir", "limits", "mem_mb", "cells_per_job")
+DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in LOGISTICS}
 DECLARATION = sorted_json({key: value for key, value in DECLARED.items() if key != "experiments"})
 
 
@@ -53,19 +54,39 @@ def manifest(name):
     return f"{CAMPAIGN['models_dir']}/{manifest_name(name)}"
 
 
+def declared(wildcards):
+    """The cell of a job. A job that waited may find that the campaign has changed."""
+    if wildcards.cell not in CELLS:
+        raise WorkflowError(f"campaign {CAMPAIGN['campaign']} does not declare cell {wildcards.cell}")
+    return CELLS[wildcards.cell]
+
+
+def fingerprint(cell):
+    return cell_fingerprint(grid.meaning_overrides(CAMPAIGN, cell))
+
+
 def overrides(wildcards):
-    cell = CELLS[wildcards.cell]
+    return job_overrides(wildcards, *meaning_of(cell_of(wildcards)))
+
+
+def meaning_of(cell):
+    """(overrides that say what is measured, their fingerprint) of a cell of the grid."""
     meaning = grid.meaning_overrides(CAMPAIGN, cell)
-    return job_overrides(meaning, cell.name, wildcards.replicate, cell_fingerprint(meaning))
+    return meaning, cell_fingerprint(meaning)
 
 
-def job_overrides(meaning, name, replicate, fingerprint):
-    return shlex.join(grid.job_overrides(CAMPAIGN, meaning, name, int(replicate), fingerprint))
+def job_overrides(wildcards, meaning, fingerprint):
+    asked = planned(job_file(wildcards), fingerprint)
+    return shlex.join(grid.job_overrides(CAMPAIGN, meaning, wildcards.cell, int(wildcards.replicate), asked))
+
+
+def gpus_of(cell):
+    """GPUs of the cell's model; a campaign on the processor asks for none."""
+    return model_file(cell.model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
 
 
 def gpus(wildcards):
-    """GPUs of the cell's model; a campaign on the processor asks for none."""
-    return model_file(cell_of(wildcards).model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
+    return gpus_of(cell_of(wildcards))
 
 
 def retried(path):
@@ -132,7 +153,10 @@ EVERY_JOB = [EVERY_CELL, *map(experiment_files, EXPERIMENTS)]
 def cell_of(wildcards):
     """The cell of a job, of the grid or of an experiment."""
     experiment = wildcards.get("experiment")
-    return EXPERIMENT_CELLS[experiment][wildcards.cell] if experiment else CELLS[wildcards.cell]
+    declared = EXPERIMENT_CELLS.get(experiment, {}) if experiment else CELLS
+    if wildcards.cell not in declared:  # a job that waited, while the campaign was edited
+        raise WorkflowError(f"campaign {CAMPAIGN['campaign']} does not declare cell {wildcards.cell}")
+    return declared[wildcards.cell]
 
 
 def job_file(wildcards):
@@ -142,10 +166,13 @@ def job_file(wildcards):
 
 
 def experiment_overrides(wildcards):
-    cell = cell_of(wildcards)
+    return job_overrides(wildcards, *experiment_meaning_of(cell_of(wildcards)))
+
+
+def experiment_meaning_of(cell):
+    """As `meaning_of`, of a cell of an experiment."""
     meaning = experiment_meaning(CAMPAIGN, cell)
-    fingerprint = cell_fingerprint(meaning, "run_experiment")
-    return job_overrides(meaning, cell.name, wildcards.replicate, fingerprint)
+    return meaning, cell_fingerprint(meaning, "run_experiment")
 
 
 def measuring_code(wildcards):
@@ -193,6 +220,7 @@ wildcard_constraints:
     cell="[^/]+",
     replicate=r"\d+",
     model="[^/]+",
+    gpu_model="[A-Za-z0-9_.]+",
     fingerprint="[0-9a-f]{16}",
     tables=f"{RESULTS}(/partial)?",
     experiment="|".join(OWN),

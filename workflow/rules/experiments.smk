@@ -15,6 +15,7 @@ rule measure_experiment:
     input:
         model=checkpoint_manifest,
         draft=draft_manifests,
+        checked=node_check if CAMPAIGN["device"] == "cuda" else [],
     output:
         f"{RESULTS}/{{experiment}}/{{cell}}/replicate-{{replicate}}.parquet",
     log:
@@ -24,6 +25,9 @@ rule measure_experiment:
     threads: CAMPAIGN["cpu_threads"]
     resources:
         gpu=gpus,
+        gpu_model=gpu_model,
+        mem_mb=memory,
+        runtime=minutes,
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
     params:
         overrides=experiment_overrides,

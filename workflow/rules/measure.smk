@@ -11,16 +11,22 @@ again. No file of the repository is an input: in a fresh clone it would be newer
 rule measure_cell:
     input:
         model=checkpoint_manifest,
+        checked=node_check if CAMPAIGN["device"] == "cuda" else [],
     output:
         f"{RESULTS}/cells/{{cell}}/replicate-{{replicate}}.parquet",
     log:
         f"{RESULTS}/logs/measure_cell/{{cell}}/replicate-{{replicate}}.log",
-    priority: lambda wildcards: PRIORITY[wildcards.cell, int(wildcards.replicate)]
+    priority: lambda wildcards: PRIORITY.get((wildcards.cell, int(wildcards.replicate)), 0)
+    group:
+        job_group if CAMPAIGN["cells_per_job"] > 1 else None
     conda:
         f"../../envs/benchmark-{'gpu' if CAMPAIGN['device'] == 'cuda' else 'cpu'}.yaml"
     threads: CAMPAIGN["cpu_threads"]
     resources:
         gpu=gpus,
+        gpu_model=gpu_model,
+        mem_mb=memory,
+        runtime=minutes,
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
     params:
         overrides=overrides,

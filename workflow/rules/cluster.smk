@@ -1,0 +1,105 @@
+"""What a job asks a scheduler for, and what was planned when it was handed over.
+
+Inputs: the campaign. Outputs: the plan of a run in Snakemake's own folder, and the names that the rules of
+measuring use. Site settings (account, partition, QOS) are the profile's.
+"""
+
+import os
+
+from inferbench.gpu_model import asked_gpu_model
+
+#: Whether jobs go to a scheduler: then `--jobs` stands in for cores.
+ON_CLUSTER = workflow.resource_settings.nodes is not None
+#: Minutes of a cell's job beside its own time limit: Python, Snakemake and a cold file system.
+START_MINUTES = 10
+
+
+def gpu_model(wildcards):
+    cell = cell_of(wildcards)
+    axes = dict(cell.axes) if wildcards.get("experiment") else vars(cell)
+    return asked_gpu_model(CAMPAIGN, axes) or ""
+
+
+def memory(wildcards, attempt):
+    return CAMPAIGN["mem_mb"] * attempt
+
+
+def minutes(wildcards, attempt):
+    """The parent ends a cell at `timeout_s`, with a row that says so: the scheduler's limit comes later."""
+    return (int(CAMPAIGN["timeout_s"] // 60) + START_MINUTES) * attempt
+
+
+MODELS = sorted({cell.model for cells in (CELLS, *EXPERIMENT_CELLS.values()) for cell in cells.values()})
+
+
+def fingerprints():
+    """What every file of the campaign is to be measured with, by its path."""
+    grid_cells = {cell: meaning_of(cell)[1] for cell in CELLS.values()}
+    files = {cell_file(cell.name, replicate): grid_cells[cell] for cell, replicate in ORDER}
+    for experiment in EXPERIMENTS:
+        for cell, replicate in experiment_jobs(CAMPAIGN, experiment):
+            files[experiment_file(experiment, cell.name, replicate)] = experiment_meaning_of(cell)[1]
+    return files
+
+
+# A job may wait for hours, and reads the campaign again when it starts. What it was sent to measure stands
+# in the plan: a cell that has become another one since is refused, not measured under the old one's name.
+PLAN_VARIABLE = "INFERBENCH_PLAN"
+PLAN = None
+if not workflow.is_main_process and PLAN_VARIABLE in os.environ:
+    PLAN = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text())
+elif ON_CLUSTER and workflow.is_main_process and not workflow.dryrun:
+    plan = fingerprints()
+    file = Path(f".snakemake/plans/{digest(plan)}.json").absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(plan))
+    os.environ[PLAN_VARIABLE] = str(file)
+
+
+def keep_min_job_age(plugin):
+    """Have Snakemake's Slurm plugin remember the site's MinJobAge.
+
+    It asks for it at every look at the queue, and takes the silence of a controller that restarts for a reason
+    to ask sacct, which without an accounting database knows no job: it then waits for its jobs for ever.
+    """
+    ask, known = plugin.get_min_job_age, {}
+
+    def get_min_job_age():
+        known["seconds"] = ask() or known.get("seconds")
+        return known["seconds"]
+
+    plugin.get_min_job_age = get_min_job_age
+
+
+if ON_CLUSTER and workflow.is_main_process and "snakemake_executor_plugin_slurm" in sys.modules:
+    keep_min_job_age(sys.modules["snakemake_executor_plugin_slurm"])
+
+
+def planned(path, fingerprint):
+    """The fingerprint that a job was sent for; in the process that plans, the present one."""
+    return fingerprint if PLAN is None else PLAN.get(path, "not planned")
+
+
+# Cells of one model, precision, attention and replicate in one job, one after the other on one's GPUs:
+# Snakemake would otherwise sum what they ask for, and Slurm spread the sum over nodes.
+if CAMPAIGN["cells_per_job"] > 1:
+
+    resource_scopes:
+        gpu="local",
+        processor="local",
+
+    workflow.global_resources["gpu"] = max(1, *map(gpus_of, CELLS.values()))
+    workflow.global_resources["processor"] = 1
+
+
+def job_group(wildcards):
+    cell = cell_of(wildcards)
+    name = f"{cell.model}--{cell.precision}--{cell.attention}--{wildcards.replicate}"
+    components = {**workflow.group_settings.group_components, name: CAMPAIGN["cells_per_job"]}
+    workflow.group_settings.group_components = components
+    return name
+
+
+def node_check(wildcards):
+    """What must have been found well before a cell on a GPU is sent."""
+    return ancient(f"{RESULTS}/checked/{gpu_model(wildcards) or 'any'}.json")
