@@ -22,7 +22,12 @@ sed -i -e 's/+cpu//' -e 's/-c [^ ,]*, //; s/-c [^ ,]*$//' ./*.txt
 for lock in figures workflow benchmark-cpu benchmark-gpu; do
   {
     echo "# Made from $lock.txt by lock.sh."
-    printf 'name: inferbench-%s\nchannels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n  - pip:\n' "$lock"
+    printf 'name: inferbench-%s\nchannels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip\n' "$lock"
+    if test "$lock" = benchmark-gpu; then
+      # What flash-attn is compiled with, by benchmark-gpu.post-deploy.sh: the CUDA that torch is built for.
+      printf '  - %s\n' cuda-nvcc=13.0 cuda-libraries-dev=13.0 gxx ninja setuptools wheel
+    fi
+    printf '  - pip:\n'
     sed -e 's/ *#.*//' -e '/^$/d' -e 's/^/      - /' "$lock.txt"
   } >"$lock.yaml"
 done
