@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path[:0] = [str(TESTS.parent / "scripts"), str(TESTS / "unit")]
+sys.path[:0] = [str(TESTS.parent / "scripts"), *(str(TESTS / name) for name in ("unit", "workflow", "slurm"))]
 
 
 def _gpu_is_there() -> bool:
@@ -20,8 +20,17 @@ def _gpu_is_there() -> bool:
     return torch.cuda.is_available()
 
 
+def _slurm_is_there() -> bool:
+    from cluster import installed
+
+    return installed()
+
+
 #: marker -> (is it there, what to install, whether REQUIRE_ALL=1 insists on it)
-PARTS = {"gpu": (_gpu_is_there, "a machine with a CUDA GPU and envs/benchmark-gpu.txt", False)}
+PARTS = {
+    "gpu": (_gpu_is_there, "a machine with a CUDA GPU and envs/benchmark-gpu.txt", False),
+    "slurm": (_slurm_is_there, "root and the packages slurm-wlm, slurm-client and munge", True),
+}
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 left_out: dict[str, int] = {}
 

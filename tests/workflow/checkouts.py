@@ -27,6 +27,17 @@ class Done:
     output: str
 
 
+def clone_into(folder: Path) -> Path:
+    """What a clone of the repository would hold, with the working tree's content, in `folder`."""
+    listing = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, folder / name)
+    return folder
+
+
 class Checkout:
     """A copy of the repository in a folder of its own."""
 

@@ -1,24 +1,14 @@
 """The real workflow in throw-away copies of this checkout. One real run of the tiny campaign is shared."""
 
-import shutil
-import subprocess
-
 import pytest
 
-from checkouts import REPOSITORY, Checkout
+from checkouts import Checkout, clone_into
 
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory) -> Checkout:
-    """What a clone of the repository would hold, with the working tree's content. Not to be written to."""
-    listing = ["git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split("\0")
-    folder = tmp_path_factory.mktemp("clone") / "checkout"
-    for name in filter(None, names):
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, folder / name)
-    return Checkout(folder)
+    """What a clone of the repository would hold. Not to be written to."""
+    return Checkout(clone_into(tmp_path_factory.mktemp("clone") / "checkout"))
 
 
 @pytest.fixture(scope="session")
