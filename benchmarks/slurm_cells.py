@@ -21,7 +21,7 @@ import psutil
 
 from checkouts import clone_into
 from cluster import Cluster, installed
-from conftest import ClusterCheckout
+from faulty import ClusterCheckout
 
 
 def main() -> None:

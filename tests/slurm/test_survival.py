@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cluster import wait_for
-from conftest import CRASH, FREEZE, HOG, SEGFAULT
+from faulty import CRASH, FREEZE, HOG, SEGFAULT
 
 pytestmark = pytest.mark.slurm
 TABLE = "results/tiny/measurements.parquet"

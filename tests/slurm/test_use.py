@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cluster import wait_for
-from conftest import FREEZE
+from faulty import FREEZE
 
 pytestmark = pytest.mark.slurm
 FLASH = {"attention": ["flash_attention_2"]}
