@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from inferbench.presentation import number
+
 #: Rows that are shown at a time.
 PAGE = 50
 #: Rows of a table that the page itself holds; above it the Parquet file has the rest.
@@ -32,9 +34,21 @@ class Table:
         return self.rows[PAGE:]
 
 
-def table_of(texts: dict[str, Iterable[str]], words: set[str]) -> Table:
-    """Columns of text as a table, without those that say nothing; `words` are not numbers."""
+def table_of(texts: dict[str, Iterable[str]], words: set[str], most: int = MAX_ROWS) -> Table:
+    """Columns of text as a table of at most `most` rows, without columns that say nothing.
+
+    words: the columns that are not numbers.
+    """
     table = pd.DataFrame({title: list(values) for title, values in texts.items()})
     table = table.loc[:, ~table.isin(["-", ""]).all()]
-    rows = table.head(MAX_ROWS).to_numpy().tolist()
-    return Table(list(table), set(table) - words, rows, max(0, len(table) - MAX_ROWS))
+    rows = table.head(most).to_numpy().tolist()
+    return Table(list(table), set(table) - words, rows, max(0, len(table) - most))
+
+
+def with_interval(centres: pd.Series, lows: pd.Series, highs: pd.Series) -> list[str]:
+    """'20.2 (19.8 to 20.6)': numbers with the ends of their intervals where they have any."""
+    columns = (values.astype(float) for values in (centres, lows, highs))
+    return [
+        number(centre) + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
+        for centre, low, high in zip(*columns, strict=True)
+    ]

@@ -15,12 +15,14 @@ from inferbench import schema
 from inferbench.advice_words import opening
 from inferbench.answer import answers, overview
 from inferbench.capacity import largest_batches
+from inferbench.cell_columns import cell_columns, first_rows
 from inferbench.cells import Cell, command
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
+from inferbench.explorer import explorer
 from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_divergences
-from inferbench.page_tables import Table, table_of
+from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.places import place_table
 from inferbench.presentation import (
     STATUS_WORDS,
@@ -39,22 +41,6 @@ from inferbench.validity import drift_sentence, flag_counts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
 AXES = list(schema.AXES)
-#: Metrics of the summary table: title with unit, and what the column is divided by.
-METRICS = {
-    "decode_tokens_per_s": "decode tokens/s",
-    "ttft_ms": "TTFT, ms",
-    "tpot_ms": "TPOT, ms",
-    "itl_p99_ms": "ITL p99, ms",
-    "joules_per_token": "J/token",
-    "decode_mbu": "decode MBU",
-}
-SIZES = {
-    "weight_bytes": "weights",
-    "kv_cache_bytes": "KV cache",
-    "peak_allocated_bytes": "peak allocated",
-    "process_gpu_bytes": "GPU memory of the process",
-    "peak_rss_bytes": "peak RSS",
-}
 #: The memory table: what was predicted, then every figure that is kept apart.
 MEMORY = {
     "predicted_bytes": "predicted",
@@ -112,6 +98,7 @@ def page_data(
     common, _ = split_axes(summary, AXES)
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
+    columns = cell_columns(measurements, summary)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
@@ -125,7 +112,8 @@ def page_data(
             for name, own in experiments.items()
         ],
         "common": common,
-        "summary": summary_table(summary),
+        "cells": first_rows(columns),
+        "explorer": explorer(columns, summary, campaign),
         "not_ok": _not_ok(measurements),
         "flags": flag_counts(measurements),
         "flagged": _flagged(measurements),
@@ -144,23 +132,6 @@ def page_data(
         "example": _example(summary, campaign),
         "glossary": _glossary(experiments),
     }
-
-
-def summary_table(summary: pd.DataFrame) -> Table:
-    """A row per cell. Axes with one value and columns without any are left out."""
-    _, varying = split_axes(summary, AXES)
-    labels = {axis: axis.replace("_", " ") for axis in varying or ["precision"]}
-    texts: dict[str, Iterable[str]] = {label: summary[axis].astype(str) for axis, label in labels.items()}
-    texts["status"] = summary["status"].map(lambda status: STATUS_WORDS.get(status, status))
-    texts |= {title: _with_interval(summary, metric) for metric, title in METRICS.items()}
-    for size, title in SIZES.items():
-        unit, per_unit = byte_unit(summary[size].max())
-        texts[f"{title}, {unit}"] = (summary[size].astype(float) / per_unit).map(number)
-    texts["× baseline"] = _with_interval(summary, "ratio")
-    texts["p, adjusted"] = summary["p_adjusted"].astype(float).map(lambda p: number(p, 2))
-    texts["against baseline"] = summary["finding"]
-    texts["flags"] = summary["flags"].fillna("")
-    return table_of(texts, {*labels.values(), "status", "against baseline", "flags"} - {"batch size"})
 
 
 def memory_table(summary: pd.DataFrame) -> Table:
@@ -219,18 +190,10 @@ def cost_table(priced: pd.DataFrame) -> Table:
     labels = {axis: axis.replace("_", " ") for axis in varying or ["precision"]}
     texts: dict[str, Iterable[str]] = {label: priced[axis].astype(str) for axis, label in labels.items()}
     texts["decode tokens/s"] = priced["rate"].map(number)
-    texts["cost per million tokens"] = _with_interval(priced, "cost")
+    texts["cost per million tokens"] = with_interval(priced["cost"], priced["cost_low"], priced["cost_high"])
     texts["J/token"] = priced["joules"].map(number)
     texts["tokens/J"] = priced["tokens_per_joule"].map(number)
     return table_of(texts, {*labels.values()} - {"batch size"})
-
-
-def _with_interval(summary: pd.DataFrame, metric: str) -> list[str]:
-    columns = (summary[name].astype(float) for name in (metric, f"{metric}_low", f"{metric}_high"))
-    return [
-        number(centre) + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
-        for centre, low, high in zip(*columns, strict=True)
-    ]
 
 
 def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, str]]:

@@ -80,7 +80,10 @@ rule write_report:
             table(f"{experiment}{part}.parquet") for experiment in EXPERIMENTS for part in ("", "-samples")
         ],
         figures=[f"{{tables}}/{file}" for file in FIGURE_FILES],
-        template="workflow/report/page.html.j2",
+        template=[
+            f"workflow/report/{part}"
+            for part in ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
+        ],
     output:
         "{tables}/report.html",
     log:
