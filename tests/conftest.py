@@ -6,12 +6,14 @@ the last lines say so; with REQUIRE_ALL=1 it fails instead, the GPU tests apart.
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path[:0] = [str(TESTS.parent / "scripts"), *(str(TESTS / name) for name in ("unit", "workflow", "slurm"))]
+FOLDERS = ("unit", "workflow", "slurm", "browser")
+sys.path[:0] = [str(TESTS.parent / "scripts"), *(str(TESTS / name) for name in FOLDERS)]
 
 
 def _gpu_is_there() -> bool:
@@ -26,10 +28,17 @@ def _slurm_is_there() -> bool:
     return installed()
 
 
+def _browser_is_there() -> bool:
+    from chromium import path_of_chromium
+
+    return find_spec("playwright") is not None and path_of_chromium() is not None
+
+
 #: marker -> (is it there, what to install, whether REQUIRE_ALL=1 insists on it)
 PARTS = {
     "gpu": (_gpu_is_there, "a machine with a CUDA GPU and envs/benchmark-gpu.txt", False),
     "slurm": (_slurm_is_there, "root and the packages slurm-wlm, slurm-client and munge", True),
+    "browser": (_browser_is_there, "Chromium (Debian's package chromium) and envs/dev.txt", True),
 }
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 left_out: dict[str, int] = {}

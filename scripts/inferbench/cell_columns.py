@@ -60,13 +60,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column of numbers, a row per cell, with the ends of 95% intervals where they have any."""
+    """A column of numbers, a row per cell, with the ends of 95% intervals where they have any.
+
+    ranked: whether a flagged cell's number may stand in it, which is then not to be ranked.
+    """
 
     title: str
     values: pd.Series
     low: pd.Series | None = None
     high: pd.Series | None = None
     in_table: bool = True
+    ranked: bool = False
 
     def texts(self) -> list[str]:
         if self.low is None:
@@ -74,7 +78,7 @@ class Numbers:
         return with_interval(self.values, self.low, self.high)
 
     def data(self) -> dict[str, Any]:
-        data = {"numbers": _short(self.values)}
+        data: dict[str, Any] = {"numbers": _short(self.values), "ranked": self.ranked}
         if self.low is not None and self.low.notna().any():
             data |= {"low": _short(self.low), "high": _short(self.high)}
         return data
@@ -99,7 +103,8 @@ def cell_columns(measurements: pd.DataFrame, summary: pd.DataFrame) -> dict[str,
     columns["status"] = _words("status", "status", summary["status"].map(lambda s: STATUS_WORDS.get(s, s)))
     for metric, title in METRICS.items():
         rows = own[metric]
-        columns[metric] = Numbers(title, rows["value"], rows["low"], rows["high"], metric in TABLE_METRICS)
+        interval = rows["low"], rows["high"]
+        columns[metric] = Numbers(title, rows["value"], *interval, metric in TABLE_METRICS, ranked=True)
     for size, title in SIZES.items():
         values = own[size]["value"]
         unit, per_unit = byte_unit(values.max())

@@ -106,13 +106,14 @@ def _plot(by_words: bool) -> dict[str, Any]:
     tooltip = ["cell:N", "value:N", "across:N", "flags:N"]
     points = {"size": 70, "strokeWidth": 1.5}
     layers = [
+        # Below the marks, which would else be pointed at through it.
+        rows.mark_point(size=320, color=INK, strokeWidth=2).transform_filter("datum.place === chosen"),
         rows.mark_rule(strokeWidth=1.2).transform_filter("datum.low != null")
         .encode(alt.Y("low:Q"), alt.Y2("high:Q"), colour),
         rows.mark_point(filled=True, opacity=0.9, **points).transform_filter("datum.valid")
         .encode(colour, shape, tooltip=tooltip),
         rows.mark_point(filled=False, fill="white", **points).transform_filter("!datum.valid")
         .encode(colour, shape, tooltip=tooltip),
-        rows.mark_point(size=320, color=INK, strokeWidth=2).transform_filter("datum.place === chosen"),
     ]  # fmt: skip
     x = alt.X("x:N").axis(labelAngle=0, labelLimit=110) if by_words else alt.X("x:Q")
     shared = {"x": x, "y": alt.Y("y:Q")}

@@ -45,5 +45,6 @@ def plotted(measurements: pd.DataFrame, summary: pd.DataFrame, quantities: list[
 
 def _centre(ok: pd.DataFrame, varies: bool) -> pd.Series:
     """Centre of the ok replicates of each cell: geometric mean, or the largest of a size."""
-    values = ok.groupby("cell")["value"]
-    return values.agg(lambda v: np.exp(np.log(v).mean())) if varies else values.max()
+    if not varies:
+        return ok.groupby("cell")["value"].max()
+    return np.exp(np.log(ok["value"]).groupby(ok["cell"]).mean())

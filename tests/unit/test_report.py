@@ -1,12 +1,16 @@
 """The report: sentences that stay true for odd inputs, text from a model that stays text, one file."""
 
+import json
 import re
 
 import pandas as pd
 
 from inferbench.answer import answers, overview
+from inferbench.cell_columns import cell_columns, first_rows
+from inferbench.explorer import explorer
+from inferbench.page_tables import table_of
 from inferbench.places import place_table
-from inferbench.report import summary_table, write_report
+from inferbench.report import write_report
 from made_up_tables import DEVICE, NO_FLASH, demo_measurements, demo_provenance, demo_summary
 
 
@@ -189,7 +193,8 @@ def test_mixed_code_and_a_dirty_checkout_are_said(tmp_path):
 
 
 def test_table_leaves_out_what_says_nothing():
-    table = summary_table(demo_summary(demo_measurements()))
+    measurements = demo_measurements()
+    table = first_rows(cell_columns(measurements, demo_summary(measurements)))
     assert len(table.rows) == 24
     assert "weights, MB" in table.columns
     assert "model" not in table.columns  # one model
@@ -200,8 +205,7 @@ def test_table_leaves_out_what_says_nothing():
 
 
 def test_a_long_table_shows_one_page_and_holds_the_others():
-    parts = [demo_summary(demo_measurements(f"model-{place}")) for place in range(40)]
-    table = summary_table(pd.concat(parts, ignore_index=True))
+    table = table_of({"row": [f"row {place}" for place in range(960)]}, {"row"})
     assert (len(table.rows), table.left_out) == (960, 0)
     assert (len(table.first_page), len(table.other_pages)) == (50, 910)
     assert table.first_page + table.other_pages == table.rows
@@ -219,3 +223,43 @@ def test_where_each_cell_ran(tmp_path):
     assert row["status"] == "ok"
     assert (row["cell"], row["device"]) == (measurements["cell"][3], DEVICE)
     assert "1003</td>" in page(tmp_path, measurements)
+
+
+def test_long_tables_stay_small():
+    measurements = pd.concat([demo_measurements(f"model-{place}") for place in range(40)], ignore_index=True)
+    summary = pd.concat(
+        [demo_summary(own) for _, own in measurements.groupby("model", sort=False)], ignore_index=True
+    )
+    table = first_rows(cell_columns(measurements, summary))
+    assert len(table.rows) + table.left_out == 960
+    assert len(table.rows) == 50
+
+
+def test_the_same_tables_give_the_same_bytes(tmp_path):
+    first = page(tmp_path, demo_measurements())
+    assert page(tmp_path, demo_measurements()) == first
+
+
+def test_scripts_of_the_page_end_where_they_should(tmp_path):
+    measurements = demo_measurements()
+    measurements.loc[measurements["status"] != "ok", "reason"] = "</script><!-- <script>"
+    html = page(tmp_path, measurements)
+    assert len(re.findall("<script", html)) == len(re.findall("</script", html)) >= 3
+    assert "<!--" not in html
+    data = json.loads(re.search(r'id="explorer-data">(.*?)</script>', html).group(1))
+    assert "</script><!-- <script>" in data["columns"]["reason"]["words"]
+
+
+def test_the_explorer_keeps_what_may_not_be_ranked_apart():
+    measurements = demo_measurements()
+    nf4 = (measurements["precision"] == "nf4") & (measurements["status"] == "ok")
+    measurements.loc[nf4, "flags"] = "throttled"
+    measurements.loc[nf4, "valid"] = False
+    summary = demo_summary(measurements)
+    columns = cell_columns(measurements, summary)
+    own = (summary["cell"] == "smollm2-135m--nf4--sdpa--loop--short--b4").argmax()
+    # Both replicates are flagged: their geometric mean, 25 x 1.1 x 3 x sqrt(1.02), and no interval.
+    assert columns["decode_tokens_per_s"].texts()[own] == "83.3"
+    assert columns["flags"].texts()[own] == "throttled"
+    data = explorer(columns, summary, {})["data"]
+    assert json.loads(data)["valid"][own] == 0

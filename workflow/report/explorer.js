@@ -21,6 +21,7 @@
   const digits = { minimumSignificantDigits: 3, maximumSignificantDigits: 3, roundingMode: "halfEven" };
   const usual = new Intl.NumberFormat("en-US", digits);
   const tiny = new Intl.NumberFormat("en-US", { minimumFractionDigits: 6, maximumFractionDigits: 6 });
+  const whole = (count) => count.toLocaleString("en-US");
   const number = (value) => {
     if (value === null) return "-";
     if (value === 0) return "0";
@@ -33,6 +34,8 @@
     const low = column.low ? column.low[place] : null;
     return low === null ? centre : `${centre} (${number(low)} to ${number(column.high[place])})`;
   };
+  const unranked = (name, place) =>
+    columns[name].ranked && columns[name].numbers[place] !== null && !data.valid[place];
   const commandOf = (place) =>
     data.command.before + data.axes.map((axis) => `${axis}=${words(axis, place)}`).join(" ") + data.command.after;
 
@@ -58,7 +61,7 @@
     const column = columns[state.sort];
     const values = column.numbers || column.codes;
     // A number that is absent or may not be ranked stands last in both directions.
-    const group = (place) => (column.words ? 0 : values[place] === null ? 2 : data.valid[place] ? 0 : 1);
+    const group = (place) => (column.words ? 0 : values[place] === null ? 2 : unranked(state.sort, place) ? 1 : 0);
     const sign = state.down ? -1 : 1;
     return places.slice().sort((a, b) => group(a) - group(b) || sign * (values[a] - values[b]) || a - b);
   }
@@ -73,7 +76,8 @@
   function fillFilters() {
     const filtered = ["status", "flags", "finding", "device_name"];
     for (const name of [...data.varying, ...filtered]) {
-      if (columns[name].words.length < 2) continue;
+      const said = columns[name].words.filter(Boolean).length;
+      if (said < (name === "flags" ? 1 : 2)) continue;
       const boxes = columns[name].words.map((word, code) => {
         const box = element("input", "", { type: "checkbox", "data-column": name, value: code });
         box.addEventListener("change", () => {
@@ -108,8 +112,8 @@
         high: y.high ? y.high[place] : null,
         group: words(state.group, place),
         valid: data.valid[place] === 1,
-        value: `${y.title}: ${text(state.y, place)}`,
-        across: `${x.title}: ${text(state.x, place)}`,
+        value: text(state.y, place),
+        across: text(state.x, place),
         flags: words("flags", place) || "none",
       }));
   }
@@ -119,7 +123,7 @@
     const logarithmic = least > 0 && most > 20 * least;
     // A scale of one value alone has no length.
     const domain = least < most ? [least, most] : [least - 1, most + 1];
-    return logarithmic ? { type: "log", domain } : { zero: false, nice: true, domain };
+    return logarithmic ? { type: "log", padding: 8, domain } : { zero: false, nice: true, padding: 8, domain };
   }
   function specOf(rows) {
     const [y, x, group] = [columns[state.y], columns[state.x], columns[state.group]];
@@ -137,6 +141,7 @@
       const present = new Set(rows.map((row) => row.x));
       const order = x.words.filter((word) => present.has(word));
       Object.assign(spec.encoding.x, { sort: order, scale: { domain: order }, title: x.title });
+      if (order.length * 90 > width) spec.encoding.x.axis.labelAngle = -40;
       spec.encoding.xOffset.scale = { domain };
     } else Object.assign(spec.encoding.x, { scale: xScale, title: title(x, xScale) });
     for (const { encoding = {} } of spec.layer) {
@@ -148,6 +153,7 @@
         encoding.shape.scale = { domain, range: look.map(([, shape]) => shape) };
         encoding.shape.legend = encoding.color.legend;
       }
+      if (encoding.tooltip) [encoding.tooltip[1].title, encoding.tooltip[2].title] = [y.title, x.title];
       for (const end of ["y", "x"]) if (encoding[end]) encoding[end].title = spec.encoding[end].title;
     }
     spec.datasets = { cells: rows };
@@ -160,8 +166,8 @@
       const all = shown().length;
       const without = all - rows.length;
       byId("count").textContent =
-        `${all.toLocaleString("en-US")} of ${every.length.toLocaleString("en-US")} cells` +
-        (without ? `; ${without.toLocaleString("en-US")} of them have no number to plot here.` : ".");
+        `${whole(all)} of ${whole(every.length)} cells` +
+        (without ? `; ${whole(without)} of them have no number to plot here.` : ".");
       const plot = byId("plot");
       if (view) view.finalize();
       plot.dataset.drawn = rows.length;
@@ -173,7 +179,7 @@
       }
       // Above some thousand marks a canvas stays quick where as many elements do not.
       const renderer = rows.length > 2000 ? "canvas" : "svg";
-      const options = { actions: false, renderer, tooltip: { theme: "custom" } };
+      const options = { actions: false, renderer };
       view = (await vegaEmbed(plot, specOf(rows), options)).view;
       view.addEventListener("mouseover", (_, item) => item?.datum?.place >= 0 && choose(item.datum.place));
       ring();
@@ -244,7 +250,7 @@
       }
       const cell = element("td", value);
       if (columns[name].numbers || name === "batch_size") cell.className = "number";
-      if (columns[name].numbers && !data.valid[place] && value !== "-") cell.classList.add("unranked");
+      if (unranked(name, place)) cell.classList.add("unranked");
       return cell;
     });
     const row = element("tr", cells, { "data-cell": data.cells[place] });
@@ -267,7 +273,7 @@
       cell.setAttribute("aria-sort", own ? (state.down ? "descending" : "ascending") : "none");
     }
     byId("page").textContent = places.length
-      ? `Rows ${from + 1} to ${Math.min(from + most, places.length)} of ${places.length.toLocaleString("en-US")}`
+      ? `Rows ${whole(from + 1)} to ${whole(Math.min(from + most, places.length))} of ${whole(places.length)}`
       : "No cell is left.";
     byId("first").disabled = byId("previous").disabled = from === 0;
     byId("next").disabled = byId("last").disabled = from + most >= places.length;
