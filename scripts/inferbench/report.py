@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from inferbench.cells import Cell, command
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
-from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, Figure
+from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES
 from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
+from inferbench.pictures import pictures
 from inferbench.places import place_table
 from inferbench.presentation import (
     STATUS_WORDS,
@@ -106,9 +106,9 @@ def page_data(
         "advice": advice,
         "overview": overview(summary),
         "answers": answers(summary),
-        "figures": _pictures(FIGURES, figures),
+        "figures": pictures(FIGURES, figures),
         "experiments": [
-            (name, section(name, own.table, own.samples), _pictures(EXPERIMENT_FIGURES[name], figures))
+            (name, section(name, own.table, own.samples), pictures(EXPERIMENT_FIGURES[name], figures))
             for name, own in experiments.items()
         ],
         "common": common,
@@ -313,21 +313,3 @@ def _glossary(experiments: Iterable[str]) -> list[tuple[str, str]]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
-
-
-def _pictures(drawn: Iterable[Figure], folder: Path) -> list[tuple[Figure, str | None]]:
-    return [(figure, _inline(folder / f"{figure.name}.svg", figure.name)) for figure in drawn]
-
-
-def _inline(path: Path, prefix: str) -> str | None:
-    """The picture as an element for the page; None when there is no such file.
-
-    Pictures in one page share one space of identifiers and styles, so both are given the prefix.
-    """
-    if not path.exists():
-        return None
-    svg = path.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    return svg.replace("*{stroke-linejoin", f"#figure-{prefix} svg *{{stroke-linejoin")

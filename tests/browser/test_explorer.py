@@ -96,7 +96,7 @@ def test_axes_can_be_chosen(open_report, demo):
     page.select_option("#choose-group", "attention")
     page.get_by_label(re.compile("^TTFT, ms by weights, MB, 16 cells")).wait_for()
     page.locator("#plot svg", has_text="weights, MB").wait_for()
-    texts = page.locator("#plot svg text").all_inner_texts()
+    texts = page.locator("#plot svg text").all_text_contents()
     assert {"eager", "sdpa"} < set(texts)
     # 4000 / 133 = 30 ms to 4 x 4000 / 10 = 1 600 ms
     assert "TTFT, ms (logarithmic)" in texts
@@ -283,7 +283,7 @@ def test_nothing_to_plot_leaves_the_table(browser, tmp_path):
     path = report(tmp_path, measurements, demo_summary(measurements), demo_provenance(measurements))
     page = browser.new_page()
     errors = []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(path.as_uri())
     assert page.locator("#cell-table tbody tr").count() == 8
     assert not page.locator("#plot-frame").is_visible()

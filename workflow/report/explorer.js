@@ -156,6 +156,7 @@
       if (encoding.tooltip) [encoding.tooltip[1].title, encoding.tooltip[2].title] = [y.title, x.title];
       for (const end of ["y", "x"]) if (encoding[end]) encoding[end].title = spec.encoding[end].title;
     }
+    spec.description = `${y.title} by ${x.title}, ${whole(rows.length)} cells`;
     spec.datasets = { cells: rows };
     return spec;
   }
@@ -171,7 +172,6 @@
       const plot = byId("plot");
       if (view) view.finalize();
       plot.dataset.drawn = rows.length;
-      plot.setAttribute("aria-label", `${columns[state.y].title} by ${columns[state.x].title}, ${rows.length} cells`);
       if (!rows.length) {
         view = null;
         plot.replaceChildren(element("p", "None of these cells has both numbers."));
