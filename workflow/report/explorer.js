@@ -12,8 +12,8 @@
   const tableColumns = names.filter((name) => columns[name].in_table);
   const printRows = 500;
 
-  const start = { y: quantities[0], x: "batch_size", group: "precision", sort: null, down: false, page: 0, chosen: -1 };
-  const state = { ...start, search: "", ticked: {} };
+  const start = { y: quantities[0], x: "batch_size", group: "precision", sort: null, down: false, page: 0 };
+  const state = { ...start, search: "", ticked: {}, chosen: -1 };
   let view = null;
   let drawing = Promise.resolve();
 
@@ -141,7 +141,8 @@
       const present = new Set(rows.map((row) => row.x));
       const order = x.words.filter((word) => present.has(word));
       Object.assign(spec.encoding.x, { sort: order, scale: { domain: order }, title: x.title });
-      if (order.length * 90 > width) spec.encoding.x.axis.labelAngle = -40;
+      // Roughly: a letter takes 7 pixels, and words stand 2 letters apart.
+      if (order.join("  ").length * 7 > width) spec.encoding.x.axis.labelAngle = -40;
       spec.encoding.xOffset.scale = { domain };
     } else Object.assign(spec.encoding.x, { scale: xScale, title: title(x, xScale) });
     for (const { encoding = {} } of spec.layer) {
