@@ -31,8 +31,8 @@ def _inline(path: Path, prefix: str) -> str | None:
     if not path.exists():
         return None
     pixels = path.with_suffix(".png")
-    if path.stat().st_size > LARGEST_SVG and path.with_suffix(".png").exists():
-        return f'<img alt="" src="{_pixels(path.with_suffix(".png"))}">'
+    if path.stat().st_size > LARGEST_SVG and pixels.exists():
+        return f'<img alt="" src="{_pixels(pixels)}">'
     svg = path.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
