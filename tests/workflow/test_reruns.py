@@ -84,8 +84,9 @@ def test_an_edited_plot_draws_its_figure_and_writes_the_report(finished):
     assert finished.planned() == {"plot_grid", "write_report", "all"}
 
 
-def test_an_edited_page_writes_the_report(finished):
-    finished.append("workflow/report/page.html.j2", "<!-- The end. -->\n")
+@pytest.mark.parametrize("part", ["page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js"])
+def test_an_edited_page_writes_the_report(finished, part):
+    finished.append(f"workflow/report/{part}", "\n")
     assert finished.planned() == {"write_report", "all"}
 
 
