@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from inferbench import schema
-from inferbench.page_tables import Table, table_of, with_interval
+from inferbench.page_tables import PAGE, Table, table_of, with_interval
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, byte_unit, number, precision_order, significant, split_axes
 
@@ -35,8 +35,6 @@ SIZES = {
     "predicted_bytes": "predicted memory",
 }
 TABLE_SIZES = list(SIZES)[:5]
-#: Rows that the page shows at a time, and without JavaScript.
-PAGE_ROWS = 50
 #: A reason is given in full among the cells that are not ok.
 REASON_LETTERS = 300
 
@@ -125,7 +123,7 @@ def first_rows(columns: dict[str, Words | Numbers]) -> Table:
     shown = [column for column in columns.values() if column.in_table]
     texts: dict[str, Iterable[str]] = {column.title: column.texts() for column in shown}
     words = {column.title for column in shown if isinstance(column, Words)} - {"batch size"}
-    return table_of(texts, words, PAGE_ROWS)
+    return table_of(texts, words, PAGE)
 
 
 def _words(name: str, title: str, values: pd.Series, in_table: bool = True) -> Words:

@@ -18,9 +18,10 @@ import pandas as pd
 import vl_convert
 
 from inferbench import schema
-from inferbench.cell_columns import PAGE_ROWS, Numbers, Words
+from inferbench.cell_columns import Numbers, Words
 from inferbench.cells import Cell, command
 from inferbench.figures import INK, Style, precision_styles
+from inferbench.page_tables import PAGE
 from inferbench.presentation import PRECISIONS, split_axes
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "report" / "explorer.js"
@@ -53,7 +54,7 @@ def explorer(
         },
         "axes": list(schema.AXES),
         "varying": split_axes(summary, list(schema.AXES))[1],
-        "page_rows": PAGE_ROWS,
+        "page_rows": PAGE,
         "command": _command(summary, campaign),
         "styles": _styles(columns["precision"].order),
         "plots": {"words": _plot(by_words=True), "numbers": _plot(by_words=False)},
