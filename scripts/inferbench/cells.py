@@ -81,10 +81,11 @@ def job_overrides(
     return [
         *meaning,
         f"models_dir={campaign['models_dir']}",
-        f"campaign={campaign['campaign']}",
+        # Quoted, because Hydra reads 3380452149192e67 as a number.
+        f"campaign='{campaign['campaign']}'",
         f"cell={name}",
         f"replicate={replicate}",
-        f"fingerprint={fingerprint}",
+        f"fingerprint='{fingerprint}'",
     ]
 
 

@@ -99,6 +99,11 @@ def test_every_option_of_a_group_is_a_whole_config_with_its_own_name(group):
         assert config.name == name
 
 
+@pytest.mark.parametrize("fingerprint", ["3380452149192e67", "1234567890123456", "0123456789abcdef"])
+def test_a_fingerprint_that_looks_like_a_number_stays_what_it_is(fingerprint):
+    assert composed(of(expand(CAMPAIGN)[0], 1, fingerprint)).fingerprint == fingerprint
+
+
 def test_what_a_cell_means_does_not_depend_on_the_replicate():
     cell = expand(CAMPAIGN)[0]
     first, second = (set(of(cell, replicate, "f")) for replicate in (1, 2))

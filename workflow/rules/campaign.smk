@@ -54,17 +54,6 @@ def manifest(name):
     return f"{CAMPAIGN['models_dir']}/{manifest_name(name)}"
 
 
-def declared(wildcards):
-    """The cell of a job. A job that waited may find that the campaign has changed."""
-    if wildcards.cell not in CELLS:
-        raise WorkflowError(f"campaign {CAMPAIGN['campaign']} does not declare cell {wildcards.cell}")
-    return CELLS[wildcards.cell]
-
-
-def fingerprint(cell):
-    return cell_fingerprint(grid.meaning_overrides(CAMPAIGN, cell))
-
-
 def overrides(wildcards):
     return job_overrides(wildcards, *meaning_of(cell_of(wildcards)))
 
