@@ -32,6 +32,8 @@ def draw(
     colours = dict(zip(dict.fromkeys(data["draft"]), COLOURS * len(data)))
     markers = dict(zip(dict.fromkeys(data["strategy"]), MARKERS * len(data)))
     for (left, right), (_, own) in zip(grid, rows):
+        # A single draft length is named by its curve.
+        several = own["draft_tokens"].nunique() > 1
         for (draft, strategy), line in own.groupby(["draft", "strategy"], sort=False):
             look = {"color": colours[draft], "marker": markers[strategy], "ms": 5.5}
             line = line.sort_values("draft_tokens")
@@ -40,7 +42,7 @@ def draw(
             right.plot(line["acceptance"], line["round_cost"], ls="", **look)
             for _, point in line.iterrows():
                 right.annotate(
-                    f"{point['draft_tokens']}",
+                    f"{point['draft_tokens']}" if several else "",
                     (point["acceptance"], point["round_cost"]),
                     xytext=(5, 3),
                     textcoords="offset points",
@@ -84,12 +86,14 @@ def break_even_curves(axes: plt.Axes, lengths: list[int], highest: float) -> Non
         axes.annotate(
             f"k = {length}",
             (shares[end], curve[end]),
-            ha="right",
+            xytext=(0, 0) if end == 100 else (3, 0),
+            textcoords="offset points",
+            ha="right" if end == 100 else "left",
             va="bottom" if end == 100 else "top",
             fontsize=7.5,
             color=QUIET,
         )
-    axes.set_xlim(0, 1.03)
+    axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(0, top)
 
 

@@ -18,7 +18,7 @@ import pyarrow
 from inferbench.aggregate import mark_mixed_code, require_asked_for
 from inferbench.cell_file import read_cell
 from inferbench.derive import seconds_between
-from inferbench.experiment_cells import ExperimentCell, experiment_jobs, experiment_meaning
+from inferbench.experiment_cells import OWN, ExperimentCell, experiment_jobs, experiment_meaning
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.schema import measurements, text, validate
 
@@ -104,9 +104,11 @@ class Experiment:
 def read_experiments(declared: Path) -> dict[str, Experiment]:
     """The experiments that the file experiments.json declares, whose tables lie beside it, by name."""
     folder = declared.parent
+    campaign = json.loads(declared.read_text(encoding="utf-8"))
     return {
         name: Experiment(
-            own, *(pd.read_parquet(folder / f"{name}{part}.parquet") for part in ("", "-samples"))
+            campaign[name], *(pd.read_parquet(folder / f"{name}{part}.parquet") for part in ("", "-samples"))
         )
-        for name, own in json.loads(declared.read_text(encoding="utf-8")).items()
+        for name in OWN
+        if name in campaign
     }

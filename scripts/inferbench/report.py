@@ -201,7 +201,9 @@ def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, s
     axes = campaign.get("axes") or {axis: list(dict.fromkeys(summary[axis])) for axis in AXES}
     asked = [(axis.replace("_", " "), ", ".join(map(str, values))) for axis, values in axes.items()]
     keys = ("also", "exclude", "replicates", "baseline", "device")
-    return asked + [(key, _words(campaign[key])) for key in keys if campaign.get(key)]
+    asked += [(key, _words(campaign[key])) for key in keys if campaign.get(key)]
+    experiments = campaign.get("experiments")
+    return asked + ([("experiments", ", ".join(experiments))] if experiments else [])
 
 
 def _words(value: Any) -> str:
