@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from inferbench.experiments.batching_table import centres, jobs
-from inferbench.figures import QUIET, Style, heading, only_words, precision_styles, run_experiment
+from inferbench.figures import EXPERIMENT_TABLES, QUIET, Style, heading, only_words, precision_styles, run
 from inferbench.presentation import axes_words, significant, split_axes
 
 TITLE = "One by one, and as a batch"
@@ -121,7 +121,7 @@ _PREFIXES = {"one by one": "one_by_one_", "batch": "batch_"}
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench.experiments.kv_cache_table import slopes
-from inferbench.figures import Style, heading, only_words, run_experiment
+from inferbench.figures import EXPERIMENT_TABLES, Style, heading, only_words, run
 from inferbench.presentation import axes_words, byte_unit, number, significant, split_axes
 
 TITLE = "What the cache of keys and values is worth"
@@ -77,14 +77,13 @@ def plotted(table: pd.DataFrame) -> pd.DataFrame:
     numbers = ["context_tokens", "step_ms", "cache_bytes", "cache_formula_bytes", "base_ms"]
     numbers += ["slope_ms", "slope_low", "slope_high"]
     data = ok[["cell", *AXES, "model_source", "cache", "replicate", "prompt_tokens", *numbers]].copy()
-    for name in numbers:
-        data[name] = data[name].astype(float).map(significant)
+    data[numbers] = data[numbers].astype(float).map(significant)
     return data
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from inferbench.experiments.quality_table import ranked
-from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run_experiment
+from inferbench.figures import (
+    EXPERIMENT_TABLES,
+    INK,
+    QUIET,
+    Style,
+    heading,
+    only_words,
+    precision_styles,
+    run,
+)
 from inferbench.pareto import dominated_by
 from inferbench.presentation import (
     at_setting,
@@ -72,8 +81,7 @@ def plotted(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         own = own[[*SUBJECT, "model_source", "precision", "kl", "kl_low", "kl_high"]].merge(
             there[columns], on="precision", how="left"
         )
-        for name in NUMBERS:
-            own[name] = own[name].astype(float).map(significant)
+        own[NUMBERS] = own[NUMBERS].astype(float).map(significant)
         own = own.set_index("precision", drop=False)
         dominators = dominated_by(own, ["kl", "memory_bytes"], SPEED)
         complete = own[["kl", SPEED, "memory_bytes"]].notna().all(axis=1)
@@ -156,7 +164,7 @@ def _notes(own: pd.DataFrame) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

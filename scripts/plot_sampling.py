@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from inferbench.experiments.sampling_table import SUBJECT, per_strategy
-from inferbench.figures import heading, only_words, run_experiment
+from inferbench.figures import EXPERIMENT_TABLES, heading, only_words, run
 from inferbench.presentation import axes_words, significant, split_axes
 
 TITLE = "Diversity against likelihood, by sampling strategy"
@@ -77,14 +77,13 @@ def plotted(table: pd.DataFrame) -> pd.DataFrame:
     """A row per strategy that ended ok; of a synthetic model without the columns of its text."""
     numbers = ["log_likelihood", "log_likelihood_low", "log_likelihood_high", *PANELS, "greedy_cost"]
     data = per_strategy(table)[["cell", *SUBJECT, "model_source", "strategy", "texts", *numbers]].copy()
-    for name in numbers:
-        data[name] = data[name].astype(float).map(significant)
+    data[numbers] = data[numbers].astype(float).map(significant)
     return data
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

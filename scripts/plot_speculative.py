@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from inferbench.experiments.speculative_table import by_cell, tokens_expected
-from inferbench.figures import QUIET, heading, only_words, run_experiment
+from inferbench.figures import EXPERIMENT_TABLES, QUIET, heading, only_words, run
 from inferbench.presentation import axes_words, significant, split_axes
 
 TITLE = "What speculative decoding is worth"
@@ -113,14 +113,13 @@ def plotted(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["cell", *names])
     cells["round_cost"] = cells["draft_tokens"] * cells["draft_cost"] + cells["check_cost"]
     data = cells[["cell", *SUBJECT, "model_source", "draft", "draft_tokens", "strategy", *names]].copy()
-    for name in names:
-        data[name] = data[name].astype(float).map(significant)
+    data[names] = data[names].astype(float).map(significant)
     return data
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from inferbench.experiments.streaming_table import PLAIN, STREAMED, token_times
-from inferbench.figures import QUIET, heading, only_words, run_experiment
+from inferbench.figures import EXPERIMENT_TABLES, QUIET, heading, only_words, run
 from inferbench.presentation import axes_words, number, significant, split_axes
 
 TITLE = "What the reader of a stream sees"
@@ -98,14 +98,14 @@ def plotted(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
             ]
     columns = ["cell", *AXES, "model_source", "way", "panel", "position", "itl_ms", "low", "high"]
     data = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-    for name in columns[-3:]:
-        data[name] = data[name].astype(float).map(significant)
+    numbers = columns[-3:]
+    data[numbers] = data[numbers].astype(float).map(significant)
     return data.reset_index(drop=True)
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run_experiment(draw, __doc__, argv)
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
 
 
 if __name__ == "__main__":

@@ -150,35 +150,27 @@ def save(figure: plt.Figure, data: pd.DataFrame, output: Path) -> None:
     data.to_csv(f"{output}.csv", index=False, lineterminator="\n", float_format="%.15g")
 
 
+#: Tables that a figure is drawn from, by the option that names the file: one of the grid, and of an experiment.
+GRID_TABLES = {"measurements": "measurements.parquet of a campaign", "summary": "its summary.parquet"}
+EXPERIMENT_TABLES = {
+    "table": "the experiment's table",
+    "samples": "its samples",
+    "summary": "summary.parquet of the same campaign",
+}
+
+
 def run(
-    draw: Callable[[pd.DataFrame, pd.DataFrame], tuple[plt.Figure, pd.DataFrame]],
+    draw: Callable[..., tuple[plt.Figure, pd.DataFrame]],
     description: str,
     argv: list[str] | None,
+    tables: dict[str, str] = GRID_TABLES,
 ) -> None:
-    """The command line of a plotting script: read the two tables, draw, save."""
+    """The command line of a plotting script: read the tables, in their order, draw, save."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--measurements", type=Path, required=True, help="measurements.parquet of a campaign")
-    parser.add_argument("--summary", type=Path, required=True, help="summary.parquet of the same campaign")
+    for name, meaning in tables.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     parser.add_argument("--output", type=Path, required=True, help="path without .svg, .png, .csv")
     arguments = parser.parse_args(argv)
     apply_style()
-    figure, data = draw(pd.read_parquet(arguments.measurements), pd.read_parquet(arguments.summary))
-    save(figure, data, arguments.output)
-
-
-def run_experiment(
-    draw: Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], tuple[plt.Figure, pd.DataFrame]],
-    description: str,
-    argv: list[str] | None,
-) -> None:
-    """The same for an experiment: `draw` gets its table, its samples and the campaign's summary."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--table", type=Path, required=True, help="the experiment's table")
-    parser.add_argument("--samples", type=Path, required=True, help="its samples")
-    parser.add_argument("--summary", type=Path, required=True, help="summary.parquet of the same campaign")
-    parser.add_argument("--output", type=Path, required=True, help="path without .svg, .png, .csv")
-    arguments = parser.parse_args(argv)
-    apply_style()
-    tables = (pd.read_parquet(path) for path in (arguments.table, arguments.samples, arguments.summary))
-    figure, data = draw(*tables)
+    figure, data = draw(*(pd.read_parquet(getattr(arguments, name)) for name in tables))
     save(figure, data, arguments.output)

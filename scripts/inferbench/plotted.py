@@ -35,8 +35,8 @@ def plotted(measurements: pd.DataFrame, summary: pd.DataFrame, quantities: list[
         rows = [centre, ok.assign(low=np.nan, high=np.nan)] if varies else [centre]
         parts.append(pd.concat([part.assign(quantity=quantity)[COLUMNS] for part in rows]))
     data = pd.concat(parts).astype({"replicate": "Int64"})
-    for column in ("value", "low", "high"):
-        data[column] = data[column].astype(float).map(significant)
+    numbers = ["value", "low", "high"]
+    data[numbers] = data[numbers].astype(float).map(significant)
     order = {cell: place for place, cell in enumerate(summary["cell"])}
     keys = {"quantity": quantities.index, "cell": order.get, "replicate": lambda n: 0 if pd.isna(n) else n}
     places = pd.DataFrame({column: [key(value) for value in data[column]] for column, key in keys.items()})
