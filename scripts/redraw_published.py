@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from inferbench.experiment_tables import read_experiments
-from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, SUFFIXES
+from inferbench.figure_list import SUFFIXES, drawn_from
 from inferbench.published import (
     DATA_FILES,
     SUMS,
@@ -41,27 +41,21 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
     for name, listed in sums.items():
         if (folder / name).exists() and sha256(folder / name) != listed:
             yield False, f"{name}: CHANGED since it was published (its SHA-256 is not the one listed)"
-    measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
     experiments = declared_experiments(folder)
     absent = [name for name in experiment_files(experiments) if not (folder / name).exists()]
     if absent:
         yield False, f"MISSING {', '.join(absent)}"
         return
-    jobs = [(figure, "--measurements", folder / DATA_FILES[0]) for figure in FIGURES]
-    jobs += [
-        (figure, "--table", folder / f"{name}.parquet", "--samples", folder / f"{name}-samples.parquet")
-        for name in experiments
-        for figure in EXPERIMENT_FIGURES[name]
-    ]
-    for figure, *inputs in jobs:
+    for figure, tables in drawn_from(experiments):
+        options = [f"--{option}={folder / name}" for option, name in tables.items()]
         drawn = output / "figures" / figure.name
-        inputs += ["--summary", folder / DATA_FILES[1]]
-        importlib.import_module(figure.script).main([*map(str, inputs), "--output", str(drawn)])
+        importlib.import_module(figure.script).main([*options, f"--output={drawn}"])
         yield _compare(figure.name, folder, output, sums)
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     report = output / "report.html"
-    tables = (measurements, summary, read_experiments(folder / "experiments.json"))
-    write_report(*tables, provenance, output / "figures", report)
+    measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
+    own = read_experiments(folder / "experiments.json")
+    write_report(measurements, summary, own, provenance, output / "figures", report)
     yield True, f"report: {report}"
 
 

@@ -170,6 +170,21 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
 }
 
 
+def drawn_from(experiments: Iterable[str]) -> list[tuple[Figure, dict[str, str]]]:
+    """Every figure of a campaign that declares these experiments, with the tables that it is drawn from: file
+    names by the option of its script."""
+    grid = {"measurements": "measurements.parquet", "summary": "summary.parquet"}
+    found = [(figure, grid) for figure in FIGURES]
+    for name in experiments:
+        own = {
+            "table": f"{name}.parquet",
+            "samples": f"{name}-samples.parquet",
+            "summary": "summary.parquet",
+        }
+        found += [(figure, own) for figure in EXPERIMENT_FIGURES[name]]
+    return found
+
+
 def campaign_figures(experiments: Iterable[str]) -> list[Figure]:
     """Every figure of a campaign that declares these experiments."""
-    return [*FIGURES, *(figure for name in experiments for figure in EXPERIMENT_FIGURES[name])]
+    return [figure for figure, _ in drawn_from(experiments)]

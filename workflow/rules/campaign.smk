@@ -11,7 +11,7 @@ from inferbench.campaign import CampaignError, draft_model, load_campaign, model
 from inferbench.cell_file import CellFileError, read_status
 from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
 from inferbench.fingerprint import cell_fingerprint, code_hash, digest, experiment_code, manifest_name
-from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES, SUFFIXES, campaign_figures
+from inferbench.figure_list import EXPERIMENT_FIGURES, SUFFIXES, campaign_figures, drawn_from
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
 

@@ -4,14 +4,13 @@ Inputs: measurements, summary, provenance: of this run, or published ones. Outpu
 with the plotted data as CSV, and report.html.
 """
 
-for figure in FIGURES:
+for figure, drawn_tables in drawn_from(EXPERIMENTS):
 
     rule:
         name:
             figure.script
         input:
-            measurements=table("measurements.parquet"),
-            summary=table("summary.parquet"),
+            **{option: table(name) for option, name in drawn_tables.items()},
         output:
             report(
                 f"{{tables}}/figures/{figure.name}.svg",
@@ -30,44 +29,11 @@ for figure in FIGURES:
             script=figure.script,
             caption=figure.caption,
             target=f"{{tables}}/figures/{figure.name}",
+            options=lambda wildcards, input: [f"--{option}={path}" for option, path in input.items()],
             code=code_hash(f"{figure.script}.py"),
         shell:
-            "python scripts/{params.script}.py --measurements {input.measurements} --summary {input.summary}"
-            " --output {params.target} &> {log} || (cat {log} >&2; exit 1)"
-
-
-for experiment in EXPERIMENTS:
-    for figure in EXPERIMENT_FIGURES[experiment]:
-
-        rule:
-            name:
-                figure.script
-            input:
-                table=table(f"{experiment}.parquet"),
-                samples=table(f"{experiment}-samples.parquet"),
-                summary=table("summary.parquet"),
-            output:
-                report(
-                    f"{{tables}}/figures/{figure.name}.svg",
-                    caption="../report/figure.rst",
-                    category=figure.category,
-                    labels={"figure": figure.title},
-                ),
-                f"{{tables}}/figures/{figure.name}.png",
-                f"{{tables}}/figures/{figure.name}.csv",
-            log:
-                f"{{tables}}/logs/{figure.script}.log",
-            localrule: True
-            conda:
-                "../../envs/figures.yaml"
-            params:
-                script=figure.script,
-                caption=figure.caption,
-                target=f"{{tables}}/figures/{figure.name}",
-                code=code_hash(f"{figure.script}.py"),
-            shell:
-                "python scripts/{params.script}.py --table {input.table} --samples {input.samples}"
-                " --summary {input.summary} --output {params.target} &> {log} || (cat {log} >&2; exit 1)"
+            "python scripts/{params.script}.py {params.options} --output {params.target}"
+            " &> {log} || (cat {log} >&2; exit 1)"
 
 
 rule write_report:
