@@ -45,6 +45,14 @@ def table_of(texts: dict[str, Iterable[str]], words: set[str], most: int = MAX_R
     return Table(list(table), set(table) - words, rows, max(0, len(table) - most))
 
 
+def intervals(lows: pd.Series, highs: pd.Series, digits: int = 3) -> list[str]:
+    """'19.8 to 20.6': the ends of intervals, '-' where there is none."""
+    return [
+        "-" if pd.isna(low) else f"{number(low, digits)} to {number(high, digits)}"
+        for low, high in zip(lows, highs, strict=True)
+    ]
+
+
 def with_interval(centres: pd.Series, lows: pd.Series, highs: pd.Series) -> list[str]:
     """'20.2 (19.8 to 20.6)': numbers with the ends of their intervals where they have any."""
     columns = (values.astype(float) for values in (centres, lows, highs))

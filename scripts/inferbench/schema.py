@@ -43,6 +43,9 @@ def integer(description: str, **options) -> pa.Column:
     return column("Int64", description, checks=[pa.Check.ge(0)], **options)
 
 
+#: Of an experiment's job: what its steps were.
+HOST_BOUND = column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches")
+
 CELL = {
     "cell": text("the cell's name: its axes, joined", nullable=False),
     "model": text("name of the model's Hydra file", nullable=False),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import statistics
-from inferbench.schema import column, integer, number
+from inferbench.schema import HOST_BOUND, column, integer, number
 
 KEY = ("cell", "replicate", "prompt")
 COLUMNS = {
@@ -32,7 +32,7 @@ COLUMNS = {
     "batch_tokens_per_s": number("new tokens of all prompts / batch_s"),
     "one_by_one_user_tokens_per_s": number("what one user sees after the first token: 1 / TPOT, one by one"),
     "batch_user_tokens_per_s": number("what one user sees after the first token: 1 / TPOT, in the batch"),
-    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
+    "host_bound": HOST_BOUND,
 }
 
 

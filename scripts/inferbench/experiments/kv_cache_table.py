@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from inferbench.schema import column, integer, number, text
+from inferbench.schema import HOST_BOUND, integer, number, text
 
 KEY = ("cell", "replicate", "prompt_tokens")
 COLUMNS = {
@@ -20,7 +20,7 @@ COLUMNS = {
     "cache_formula_bytes": integer(
         "2 x layers x kv heads x head dim x bytes x tokens; a static cache counts every slot"
     ),
-    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
+    "host_bound": HOST_BOUND,
 }
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pandas as pd
 
 from inferbench.experiments.quality_table import ranked
-from inferbench.page_tables import Table, table_of
+from inferbench.page_tables import Table, intervals, table_of
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section, Texts
 
@@ -77,10 +77,7 @@ def _table(order: pd.DataFrame) -> Table:
         ("perplexity_ratio", "perplexity / reference's", 4),
     ):
         texts[title] = [number(value, digits) for value in order[name]]
-        texts[f"interval of {title}"] = [
-            "-" if pd.isna(low) else f"{number(low, digits)} to {number(high, digits)}"
-            for low, high in zip(order[f"{name}_low"], order[f"{name}_high"])
-        ]
+        texts[f"interval of {title}"] = intervals(order[f"{name}_low"], order[f"{name}_high"], digits)
     texts[f"weights, {unit}"] = (order["weight_bytes"].astype(float) / per_unit).map(number)
     return table_of(texts, {*SUBJECT, "precision"})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.sampling_table import SUBJECT, per_strategy
-from inferbench.page_tables import Table, table_of
+from inferbench.page_tables import Table, intervals, table_of
 from inferbench.presentation import number
 from inferbench.sections import Section, Texts, host_bound
 
@@ -92,10 +92,8 @@ def _table(order: pd.DataFrame) -> Table:
     }.items():
         texts[title] = order[name].map(number)
         if name == "log_likelihood":
-            texts["its 95% interval over prompts"] = [
-                "-" if pd.isna(low) else f"{number(low)} to {number(high)}"
-                for low, high in zip(order["log_likelihood_low"], order["log_likelihood_high"])
-            ]
+            ends = order["log_likelihood_low"], order["log_likelihood_high"]
+            texts["its 95% interval over prompts"] = intervals(*ends)
     return table_of(texts, {*SUBJECT, "strategy"})
 
 

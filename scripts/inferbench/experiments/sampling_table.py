@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench.diversity import distinct, repetition, self_bleu
-from inferbench.schema import column, integer, number, text
+from inferbench.schema import HOST_BOUND, integer, number, text
 from inferbench.statistics import interval, mean_interval, stack
 
 KEY = ("cell", "replicate")
@@ -31,7 +31,7 @@ COLUMNS = {
     "tokens_per_s": number("rows of the batch / median time of a step, its tokens read back"),
     "greedy_tokens_per_s": number("the same of greedy decoding, same process and batch"),
     "greedy_cost": number("time of a step / time of the greedy step beside it; median of steps"),
-    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
+    "host_bound": HOST_BOUND,
 }
 SUBJECT = ["model", "precision", "attention"]
 

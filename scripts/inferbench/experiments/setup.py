@@ -48,9 +48,14 @@ def fastest_decoder(
 ) -> LoopDecoder | CapturedDecoder:
     """A decoder for batches of this one's size and at most its length: with a captured step where there
     can be one, else the plain loop. Raises CheckFailed."""
-    if unsupported_reason(replace(config, execution=CUDA_GRAPH), model.device):
-        return LoopDecoder(model)
-    return static_decoder(config, model, batch, new_tokens)
+    if can_capture(config, model.device):
+        return static_decoder(config, model, batch, new_tokens)
+    return LoopDecoder(model)
+
+
+def can_capture(config: RunConfig, device: torch.device) -> bool:
+    """Whether steps of this model, precision and attention can be captured on the device."""
+    return unsupported_reason(replace(config, execution=CUDA_GRAPH), device) is None
 
 
 def static_decoder(
@@ -61,7 +66,7 @@ def static_decoder(
     rows, width = batch.input_ids.shape
     slots = width + max(new_tokens, checks.CHECK_STEPS)
     decoder = CapturedDecoder(model, rows, slots, CUDA_GRAPH)
-    if unsupported_reason(replace(config, execution=CUDA_GRAPH), model.device) is None:
+    if can_capture(config, model.device):
         decoder.capture(batch)
         checks.check_replay(decoder, batch)
     checks.check_logits(model, decoder, batch.last(CHECK_TOKENS), config)

@@ -12,9 +12,9 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from inferbench import checks, load
-from inferbench.config import Dtype, ExecutionConfig, ExecutionMode, Lengths, WorkloadConfig
+from inferbench.config import Dtype, Lengths, WorkloadConfig
 from inferbench.experiments.settings import DraftMethod, ExperimentConfig
-from inferbench.experiments.setup import load_checked
+from inferbench.experiments.setup import can_capture, load_checked
 from inferbench.prompts import make_batch
 from inferbench.sequences import GrowingSequence, Sequence, StaticSequence
 from inferbench.speculative import (
@@ -106,8 +106,7 @@ def require_supported(
     if drafting is not None and drafting.model.name != config.model.name:
         tokenizers = [load.load_tokenizer(one.model) for one in models]
         require_same_tokenizer(*tokenizers, config.model.name, drafting.model.name)
-    graph = ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph)
-    return not any(unsupported_reason(replace(one, execution=graph), device) for one in models)
+    return all(can_capture(one, device) for one in models)
 
 
 def make_sequence(model: PreTrainedModel, slots: int, captured: bool) -> Sequence:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.speculative_table import by_cell, tokens_expected
-from inferbench.page_tables import table_of
+from inferbench.page_tables import intervals, table_of
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section
 
 SUBJECT = ["model", "precision", "attention"]
+#: Axes whose values are names.
+WORDS = [*SUBJECT, "draft", "strategy"]
 #: A speed-up nearer to 1 than this is none.
 SAME = 0.01
 
@@ -35,7 +37,7 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
 
 
 def _sentences(cells: pd.DataFrame) -> Iterator[str]:
-    for key, own in cells.groupby([*SUBJECT, "draft", "strategy"], sort=False):
+    for key, own in cells.groupby(WORDS, sort=False):
         best = own.loc[own["speedup"].idxmax()]
         subject = f"{', '.join(key[:3])}, draft {key[3]}, {key[4]}"
         yield f"{subject}: {_outcome(best, len(own))}"
@@ -105,17 +107,9 @@ def _why_slower(best: pd.Series) -> str:
 
 def _axes(cells: pd.DataFrame) -> dict[str, pd.Series]:
     return {
-        **{axis: cells[axis] for axis in (*SUBJECT, "draft", "strategy")},
+        **{axis: cells[axis] for axis in WORDS},
         "draft length": cells["draft_tokens"].map(str),
     }
-
-
-def _words() -> set[str]:
-    return {*SUBJECT, "draft", "strategy"}
-
-
-def _between(low: pd.Series, high: pd.Series, scale: float = 1.0) -> list[str]:
-    return ["-" if pd.isna(a) else f"{number(scale * a)} to {number(scale * b)}" for a, b in zip(low, high)]
 
 
 def _speed_table(cells: pd.DataFrame):
@@ -123,14 +117,16 @@ def _speed_table(cells: pd.DataFrame):
     texts = _axes(cells)
     texts["proposed"] = cells["proposed"].map("{:,}".format)
     texts["accepted / proposed, %"] = (100 * cells["accepted_share"]).map(number)
-    texts["95% interval, %"] = _between(cells["accepted_share_low"], cells["accepted_share_high"], 100)
+    texts["95% interval, %"] = intervals(
+        100 * cells["accepted_share_low"], 100 * cells["accepted_share_high"]
+    )
     texts["tokens per pass"] = cells["tokens_per_pass"].map(number)
     texts["plain tokens/s"] = cells["plain_tokens_per_s"].map(number)
     texts["speed-up"] = cells["speedup"].map(number)
-    texts["its 95% interval"] = _between(cells["speedup_low"], cells["speedup_high"])
+    texts["its 95% interval"] = intervals(cells["speedup_low"], cells["speedup_high"])
     texts["expected"] = cells["expected_speedup"].map(number)
     texts[f"draft's weights, {unit}"] = (cells["draft_weight_bytes"] / per_unit).map(number)
-    return table_of(texts, _words())
+    return table_of(texts, set(WORDS))
 
 
 def _cost_table(cells: pd.DataFrame):
@@ -138,10 +134,10 @@ def _cost_table(cells: pd.DataFrame):
     texts["draft, per token (c)"] = cells["draft_cost"].map(number)
     texts["check"] = cells["check_cost"].map(number)
     texts["accepted / examined, %"] = (100 * cells["acceptance"]).map(number)
-    texts["95% interval, %"] = _between(cells["acceptance_low"], cells["acceptance_high"], 100)
+    texts["95% interval, %"] = intervals(100 * cells["acceptance_low"], 100 * cells["acceptance_high"])
     texts["break-even, %"] = [
         "never" if pd.isna(share) else number(100 * share) for share in cells["break_even"]
     ]
     texts["expected speed-up"] = cells["expected_speedup"].map(number)
     texts["with a check as cheap as a step"] = cells["expected_speedup_paper"].map(number)
-    return table_of(texts, _words())
+    return table_of(texts, set(WORDS))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import statistics
-from inferbench.schema import column, integer, number, text
+from inferbench.schema import HOST_BOUND, integer, number, text
 
 KEY = ("cell", "replicate", "way")
 STREAMED, PLAIN = "streamed", "not streamed"
@@ -35,7 +35,7 @@ COLUMNS = {
     ),
     "overhead_low": number("lower end of its 95% interval over rounds; null under 3 rounds", None),
     "overhead_high": number("upper end", None),
-    "host_bound": column("boolean", "steps were ordinary calls on a GPU, whose kernels the host launches"),
+    "host_bound": HOST_BOUND,
 }
 
 
