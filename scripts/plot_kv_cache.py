@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from inferbench.experiments.kv_cache_table import slopes
+from inferbench.experiments.kv_cache_table import SUBJECT, slopes
 from inferbench.figures import EXPERIMENT_TABLES, Style, heading, only_words, run
 from inferbench.presentation import axes_words, byte_unit, number, significant, split_axes
 
 TITLE = "What the cache of keys and values is worth"
-AXES = ["model", "precision", "attention"]
 CACHES = {
     "off": Style("#D55E00", "s", ""),
     "dynamic": Style("#0072B2", "o", ""),
@@ -26,8 +25,8 @@ def draw(
     data = plotted(table)
     if data.empty:
         return only_words(TITLE, "No job ended ok: there is nothing to draw."), data
-    common, varying = split_axes(data, AXES)
-    rows = list(data.groupby(AXES, sort=False))
+    common, varying = split_axes(data, SUBJECT)
+    rows = list(data.groupby(SUBJECT, sort=False))
     figure, grid = plt.subplots(
         len(rows), 2, figsize=(8.2, 0.5 + 2.7 * len(rows)), sharex=True, squeeze=False, layout="constrained"
     )
@@ -73,10 +72,10 @@ def _line_words(row: pd.Series) -> str:
 
 def plotted(table: pd.DataFrame) -> pd.DataFrame:
     """A row per job and prompt length that ended ok, with the line fitted to its kind of cache."""
-    ok = table[table["status"] == "ok"].merge(slopes(table), on=[*AXES, "cache"])
+    ok = table[table["status"] == "ok"].merge(slopes(table), on=[*SUBJECT, "cache"])
     numbers = ["context_tokens", "step_ms", "cache_bytes", "cache_formula_bytes", "base_ms"]
     numbers += ["slope_ms", "slope_low", "slope_high"]
-    data = ok[["cell", *AXES, "model_source", "cache", "replicate", "prompt_tokens", *numbers]].copy()
+    data = ok[["cell", *SUBJECT, "model_source", "cache", "replicate", "prompt_tokens", *numbers]].copy()
     data[numbers] = data[numbers].astype(float).map(significant)
     return data
 

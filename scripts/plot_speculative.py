@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from inferbench.experiments.speculative_table import by_cell, tokens_expected
+from inferbench.experiments.speculative_table import SUBJECT, by_cell, tokens_expected
 from inferbench.figures import EXPERIMENT_TABLES, QUIET, heading, only_words, run
 from inferbench.presentation import axes_words, significant, split_axes
 
 TITLE = "What speculative decoding is worth"
-SUBJECT = ["model", "precision", "attention"]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from inferbench.experiments.streaming_table import PLAIN, STREAMED, token_times
+from inferbench.experiments.streaming_table import PLAIN, STREAMED, SUBJECT, token_times
 from inferbench.figures import EXPERIMENT_TABLES, QUIET, heading, only_words, run
 from inferbench.presentation import axes_words, number, significant, split_axes
 
 TITLE = "What the reader of a stream sees"
-AXES = ["model", "precision", "attention"]
 COLOURS = {STREAMED: "#0072B2", PLAIN: "#E69F00"}
 #: The second is drawn over the first, which shows through.
 DASHES = {STREAMED: "-", PLAIN: (0, (3, 3))}
@@ -26,8 +25,8 @@ def draw(
     data = plotted(table, samples)
     if data.empty:
         return only_words(TITLE, "No job ended ok: there is nothing to draw."), data
-    common, varying = split_axes(data, AXES)
-    rows = list(data.groupby(AXES, sort=False))
+    common, varying = split_axes(data, SUBJECT)
+    rows = list(data.groupby(SUBJECT, sort=False))
     figure, grid = plt.subplots(
         len(rows),
         2,
@@ -91,12 +90,12 @@ def plotted(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
             shares = np.arange(101)
             values = np.percentile(gaps["itl_ms"], shares)
             distribution = pd.DataFrame({"position": shares, "itl_ms": values})
-            about = {"cell": cell.cell, **{axis: getattr(cell, axis) for axis in (*AXES, "model_source")}}
+            about = {"cell": cell.cell, **{axis: getattr(cell, axis) for axis in (*SUBJECT, "model_source")}}
             parts += [
                 part.assign(**about, way=way, panel=panel)
                 for panel, part in {"sequence": sequence, "distribution": distribution}.items()
             ]
-    columns = ["cell", *AXES, "model_source", "way", "panel", "position", "itl_ms", "low", "high"]
+    columns = ["cell", *SUBJECT, "model_source", "way", "panel", "position", "itl_ms", "low", "high"]
     data = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
     numbers = columns[-3:]
     data[numbers] = data[numbers].astype(float).map(significant)

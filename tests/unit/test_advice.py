@@ -17,8 +17,7 @@ import pytest
 
 from inferbench.advice import ONE_STREAM, THROUGHPUT, advise
 from inferbench.advice_words import opening
-from inferbench.experiment_tables import Experiment
-from inferbench.limits import Divergence, measured_divergences
+from inferbench.limits import Divergence
 from made_up_tables import demo_measurements, demo_summary
 
 NAN = float("nan")
@@ -392,21 +391,3 @@ def test_the_command_measures_what_is_recommended():
         "python scripts/benchmark.py model=smollm2-135m precision=bf16 attention=sdpa execution=loop"
         " workload=short batch_size=1 output=cell.parquet"
     )
-
-
-def test_divergences_of_the_experiment_on_quality():
-    rows = [
-        ("m", "bf16", "fp32", "ok", 0.01, 0.02),
-        ("m", "nf4", "fp32", "ok", 0.1, None),  # under 3 windows there is no interval
-        ("m", "nf4", "bf16", "ok", 0.2, 0.3),
-        ("m", "int8", "fp32", "failed", None, None),
-    ]
-    table = pd.DataFrame(rows, columns=["model", "precision", "reference", "status", "kl", "kl_high"])
-    table = table.astype({"kl": "Float64", "kl_high": "Float64"})
-    found = measured_divergences({"quality": Experiment({}, table, table)})
-    assert found == {
-        ("m", "fp32"): (0, 0),  # the reference itself
-        ("m", "bf16"): (0.01, 0.02),
-        ("m", "nf4"): (0.2, 0.3),
-    }
-    assert measured_divergences({}) is None

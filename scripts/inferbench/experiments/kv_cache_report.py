@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.experiments.kv_cache_table import slopes
+from inferbench.experiments.kv_cache_table import SUBJECT, slopes
 from inferbench.page_tables import intervals, table_of
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section, host_bound
-
-SUBJECT = ["model", "precision", "attention"]
 
 
 def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:

@@ -11,6 +11,7 @@ from scipy import stats
 from inferbench.schema import HOST_BOUND, integer, number, text
 
 KEY = ("cell", "replicate", "prompt_tokens")
+SUBJECT = ["model", "precision", "attention"]
 COLUMNS = {
     "cache": text("off, dynamic (grows) or static (of fixed size)", nullable=False),
     "prompt_tokens": integer("length of the prompt that was there before the timed steps"),
@@ -51,19 +52,19 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
     times, as `base_ms` (a step's time at no context), `slope_ms` (more for each 1 000 tokens of context)
     and its 95% interval `slope_low`, `slope_high`; null with fewer than 3 points, or one context alone."""
     ok = table[table["status"] == "ok"]
+    line_of = [*SUBJECT, "cache"]
     found = []
-    for key, own in ok.groupby(["model", "precision", "attention", "cache"], sort=False):
+    for key, own in ok.groupby(line_of, sort=False):
         thousands, times = own["context_tokens"].astype(float) / 1000, own["step_ms"].astype(float)
         line = stats.linregress(thousands, times) if len(own) > 2 and thousands.nunique() > 1 else None
         half = stats.t.ppf(0.975, len(own) - 2) * line.stderr if line else None
         found.append(
             {
-                **dict(zip(("model", "precision", "attention", "cache"), key)),
+                **dict(zip(line_of, key)),
                 "base_ms": line and line.intercept,
                 "slope_ms": line and line.slope,
                 "slope_low": line and line.slope - half,
                 "slope_high": line and line.slope + half,
             }
         )
-    columns = ["model", "precision", "attention", "cache", "base_ms", "slope_ms", "slope_low", "slope_high"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=[*line_of, "base_ms", "slope_ms", "slope_low", "slope_high"])

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.experiments.speculative_table import by_cell, tokens_expected
+from inferbench.experiments.speculative_table import SUBJECT, by_cell, tokens_expected
 from inferbench.page_tables import intervals, table_of
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section
 
-SUBJECT = ["model", "precision", "attention"]
 #: Axes whose values are names.
 WORDS = [*SUBJECT, "draft", "strategy"]
 #: A speed-up nearer to 1 than this is none.

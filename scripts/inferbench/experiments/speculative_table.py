@@ -14,7 +14,8 @@ from inferbench import statistics
 from inferbench.schema import column, integer, number, text
 
 KEY = ("cell", "replicate")
-AXES = ["model", "precision", "attention", "draft", "draft_tokens", "strategy"]
+SUBJECT = ["model", "precision", "attention"]
+AXES = [*SUBJECT, "draft", "draft_tokens", "strategy"]
 #: Columns that a cell has as the median of its replicates.
 MEDIANS = ["draft_cost", "check_cost", "plain_tokens_per_s", "draft_weight_bytes"]
 COLUMNS = {

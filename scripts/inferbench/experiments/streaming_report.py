@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.experiments.streaming_table import PLAIN, STREAMED, latencies, overhead, token_times
+from inferbench.experiments.streaming_table import PLAIN, STREAMED, SUBJECT, latencies, overhead, token_times
 from inferbench.page_tables import Table, table_of
 from inferbench.presentation import number
 from inferbench.sections import Section, host_bound
 
-SUBJECT = ["model", "precision", "attention"]
 METRICS = {
     "ttft_ms": "TTFT, ms",
     "itl_p50_ms": "ITL p50, ms",

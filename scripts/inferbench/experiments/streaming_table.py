@@ -11,6 +11,7 @@ from inferbench import statistics
 from inferbench.schema import HOST_BOUND, integer, number, text
 
 KEY = ("cell", "replicate", "way")
+SUBJECT = ["model", "precision", "attention"]
 STREAMED, PLAIN = "streamed", "not streamed"
 COLUMNS = {
     "way": text(
