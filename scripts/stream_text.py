@@ -62,14 +62,13 @@ def stream(config: StreamConfig) -> None:
     import torch
 
     from inferbench.device import set_up
+    from inferbench.experiments.requests import end_tokens, request_ids
     from inferbench.experiments.setup import fastest_decoder
     from inferbench.load import load_model, load_tokenizer
     from inferbench.prompts import PromptBatch
     from inferbench.streaming import (
         TextPieces,
         TokenStream,
-        chat_prompt,
-        end_tokens,
         new_tokens,
         stream_tokens,
     )
@@ -88,7 +87,7 @@ def stream(config: StreamConfig) -> None:
         )
     set_up(config)
     model = load_model(config, device)
-    batch = PromptBatch(torch.tensor([chat_prompt(config.prompt, tokenizer)], device=device), None)
+    batch = PromptBatch(torch.tensor([request_ids(config.prompt, tokenizer)], device=device), None)
     decoder = fastest_decoder(config, model, batch, config.new_tokens)
     answer = new_tokens(decoder, batch, config.new_tokens, end_tokens(model, tokenizer))
 

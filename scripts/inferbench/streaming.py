@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from queue import SimpleQueue
 
-from transformers import PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from inferbench.decoding import Decoder
@@ -98,18 +97,3 @@ def stream_tokens(stream: TokenStream, tokens: Iterator[int]) -> None:
             stream.put(token)
     finally:
         stream.end()
-
-
-def end_tokens(model: PreTrainedModel, tokenizer) -> frozenset[int]:
-    """Ids after which a sequence is over: those of the checkpoint's generation config and its tokenizer."""
-    configured = model.generation_config.eos_token_id
-    listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
-
-
-def chat_prompt(prompt: str, tokenizer) -> list[int]:
-    """Token ids of what a user asks, in the form in which the model was taught to answer, if it has one."""
-    if not tokenizer.chat_template:
-        return tokenizer(prompt).input_ids
-    messages = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]

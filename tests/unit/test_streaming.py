@@ -20,6 +20,7 @@ import plot_streaming
 from experiment_jobs import experiment_table, measured
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import streaming as experiment
+from inferbench.experiments.requests import end_tokens, request_ids
 from inferbench.experiments.settings import Streaming
 from inferbench.experiments.streaming_report import section
 from inferbench.experiments.streaming_table import latencies, overhead, rows, token_times
@@ -28,8 +29,6 @@ from inferbench.streaming import (
     StreamClosed,
     TextPieces,
     TokenStream,
-    chat_prompt,
-    end_tokens,
     new_tokens,
     stream_tokens,
 )
@@ -136,10 +135,10 @@ def test_end_tokens_are_the_checkpoints_and_the_tokenizers(bytewise):
 
 
 def test_the_prompt_has_the_models_chat_format_where_there_is_one(spoken, bytewise):
-    assert spoken.decode(chat_prompt("Why?", spoken)).endswith(
+    assert spoken.decode(request_ids("Why?", spoken)).endswith(
         "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert chat_prompt("Why?", bytewise) == bytewise("Why?").input_ids
+    assert request_ids("Why?", bytewise) == bytewise("Why?").input_ids
 
 
 class SlowDecoder:

@@ -22,16 +22,27 @@ def choose_prompts(path: str, count: int, seed: int) -> list[str]:
 
 
 def request_ids(prompt: str, tokenizer) -> list[int]:
-    """Token ids of one request."""
-    if tokenizer.chat_template is None:
+    """Token ids of what a user asks, in the form in which the model was taught to answer, if it has one."""
+    if not tokenizer.chat_template:
         return tokenizer(prompt).input_ids
     message = {"role": "user", "content": prompt}
     return tokenizer.apply_chat_template([message], add_generation_prompt=True, return_dict=False)
 
 
+def end_tokens(model: PreTrainedModel, tokenizer) -> frozenset[int]:
+    """Ids after which a sequence is over: those of the checkpoint's generation config and its tokenizer."""
+    return frozenset(
+        token for token in (*_configured_ends(model), tokenizer.eos_token_id) if token is not None
+    )
+
+
 def until_end(tokens: Sequence[int], model: PreTrainedModel) -> list[int]:
     """The tokens to the first that ends a sequence, that one included; all of them if none does."""
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
+    ends = _configured_ends(model)
     places = [place for place, token in enumerate(tokens) if token in ends]
     return list(tokens[: places[0] + 1] if places else tokens)
+
+
+def _configured_ends(model: PreTrainedModel) -> list[int | None]:
+    ends = model.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [ends]
