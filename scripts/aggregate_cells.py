@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         measurements, iterations, provenance = collect(options.campaign, options.cells, options.partial)
-        summary = summarise(measurements, options.campaign["baseline"], options.campaign["replicates"])
+        summary = summarise(measurements, options.campaign["baseline"])
     except (CellFileError, SchemaError) as error:
         sys.exit(str(error))
     writers = {

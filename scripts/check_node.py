@@ -1,6 +1,6 @@
 """Check, in seconds, that cells can run on this node: driver, CUDA, GPU type, checkpoints, room on the disk.
 
-python scripts/check_node.py --models smollm2-135m --results results/demo --jobs 100 --output checked.json
+python scripts/check_node.py --models smollm2-135m --results results/demo --output checked.json
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from inferbench import config as configs
 from inferbench.node import disk_complaint, gpu_complaint, look_around, summary
 from inferbench.prepare import ModelError, require_checkpoint
 
-#: Room for a job's cell file and log, generously.
-BYTES_PER_JOB = 1_000_000
+#: Room for some ten thousand cell files and logs.
+ROOM_BYTES = 1_000_000_000
 
 
 def main() -> None:
@@ -27,12 +27,11 @@ def main() -> None:
     parser.add_argument("--models-dir", default="models", help="folder of the checkpoints")
     parser.add_argument("--gpu-model", help="type of GPU that the node must have")
     parser.add_argument("--results", required=True, type=Path, help="where the results go")
-    parser.add_argument("--jobs", required=True, type=int, help="how many cells and replicates are to come")
     parser.add_argument("--output", required=True, type=Path, help="what was found, written if all is well")
     options = parser.parse_args()
     node = look_around()
     complaint = gpu_complaint(node, options.gpu_model)
-    complaint = complaint or disk_complaint(options.results, options.jobs * BYTES_PER_JOB)
+    complaint = complaint or disk_complaint(options.results, ROOM_BYTES)
     if complaint:
         sys.exit(complaint)
     try:

@@ -33,7 +33,9 @@ def collect(
     CellFileError for a file that is broken, or that another configuration wrote.
     """
     jobs = [
-        (cell, replicate) for cell in expand(campaign) for replicate in range(1, campaign["replicates"] + 1)
+        (cell, replicate)
+        for cell, replicates in expand(campaign).items()
+        for replicate in range(1, replicates + 1)
     ]
     fingerprints = {cell: cell_fingerprint(meaning_overrides(campaign, cell)) for cell, _ in jobs}
 

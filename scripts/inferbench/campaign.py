@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema
@@ -131,7 +131,7 @@ def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:
     return values if isinstance(values, list) else [values]
 
 
-def _check_baseline(campaign: Mapping[str, Any], cells: list[Cell]) -> None:
+def _check_baseline(campaign: Mapping[str, Any], cells: Iterable[Cell]) -> None:
     if not any(cell.matches(campaign["baseline"]) for cell in cells):
         raise CampaignError(
             f"baseline {json.dumps(campaign['baseline'])} matches no cell of campaign {campaign['campaign']};"

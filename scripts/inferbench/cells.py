@@ -40,23 +40,24 @@ class Cell:
         )
 
 
-def expand(campaign: Mapping[str, Any]) -> list[Cell]:
-    """The cells that a campaign declares, each once, in the order in which its axes list them.
+def expand(campaign: Mapping[str, Any]) -> dict[Cell, int]:
+    """Cell -> replicates, for the cells that a campaign declares, in the order in which its axes list them.
 
-    The grid is the product of `axes`; each entry of `also` is a further product, in which the axes
-    that it leaves out are those of `axes`. What matches an entry of `exclude` is left out.
+    The grid is the product of `axes`; each entry of `also` is a further product, in which the axes (and
+    the replicates) that it leaves out are those of the campaign. A cell declared twice has the replicates
+    of where it has most. What matches an entry of `exclude` is left out.
     """
-    blocks = [campaign["axes"], *({**campaign["axes"], **block} for block in campaign["also"])]
-    cells = (
-        Cell(*values)
-        for block in blocks
-        for values in product(*(block[axis] for axis in (*GROUPS, "batch_size")))
-    )
-    return [
-        cell
-        for cell in dict.fromkeys(cells)
+    whole = {**campaign["axes"], "replicates": campaign["replicates"]}
+    cells: dict[Cell, int] = {}
+    for block in (whole, *({**whole, **block} for block in campaign["also"])):
+        for values in product(*(block[axis] for axis in (*GROUPS, "batch_size"))):
+            cell = Cell(*values)
+            cells[cell] = max(cells.get(cell, 0), block["replicates"])
+    return {
+        cell: replicates
+        for cell, replicates in cells.items()
         if not any(cell.matches(pattern) for pattern in campaign["exclude"])
-    ]
+    }
 
 
 def meaning_overrides(campaign: Mapping[str, Any], cell: Cell) -> list[str]:
@@ -89,13 +90,14 @@ def job_overrides(
     ]
 
 
-def measuring_order(cells: list[Cell], replicates: int, seed: int) -> Iterator[tuple[Cell, int]]:
+def measuring_order(cells: Mapping[Cell, int], seed: int) -> Iterator[tuple[Cell, int]]:
     """(cell, replicate) in the order to measure: a block per replicate, shuffled inside by the seed.
 
-    A block holds every cell once, the baseline among them, so that slow drift (temperature, another
-    user) spreads over all cells and a campaign that is cut off is balanced up to its last block.
+    cells: how many replicates each has. A block holds every cell that has so many once, the baseline
+    among them, so that slow drift (temperature, another user) spreads over all cells and a campaign that
+    is cut off is balanced up to its last block.
     """
-    for replicate in range(1, replicates + 1):
+    for replicate in range(1, max(cells.values(), default=0) + 1):
         block = sorted(cells, key=lambda cell: cell.name)
         random.Random(f"{seed}-{replicate}").shuffle(block)
-        yield from ((cell, replicate) for cell in block)
+        yield from ((cell, replicate) for cell in block if replicate <= cells[cell])

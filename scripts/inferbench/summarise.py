@@ -19,12 +19,12 @@ class BaselineError(ValueError):
     """The baseline names an axis that cells do not have."""
 
 
-def summarise(measurements: pd.DataFrame, baseline: dict[str, str | int], replicates: int) -> pd.DataFrame:
+def summarise(measurements: pd.DataFrame, baseline: dict[str, str | int]) -> pd.DataFrame:
     """The table `schema.summary`: a row per cell, in order of first appearance.
 
     `baseline` fixes some axes or all; a cell is compared with the cell that has these values and its
-    own on the other axes. `replicates` is how many the campaign declared. Where there is no ratio, or
-    no interval, `finding` says why. Raises BaselineError and schema.SchemaError.
+    own on the other axes. Where there is no ratio, or no interval, `finding` says why. Raises
+    BaselineError and schema.SchemaError.
     """
     rows = measurements.reset_index(drop=True)
     code, names = pd.factorize(rows["cell"])
@@ -40,7 +40,7 @@ def summarise(measurements: pd.DataFrame, baseline: dict[str, str | int], replic
         "reason": rows.loc[~ok].drop_duplicates("cell").set_index("cell")["reason"].reindex(names).array,
         "flags": _flags(rows, names),
         "valid": count(summarised) > 0,
-        "replicates_declared": replicates,
+        "replicates_declared": np.bincount(code),
         "replicates_ok": count(ok),
         "replicates_valid": count(summarised),
         "model_source": rows.groupby("cell", sort=False)["model_source"].first().array,

@@ -21,6 +21,7 @@ CAMPAIGN = {
     "campaign": "made-up",
     "axes": AXES,
     "also": [],
+    "replicates": 2,
     "exclude": [],
     "device": "cpu",
     "cpu_threads": 3,
@@ -59,7 +60,7 @@ def test_exclude_leaves_out_what_matches_all_of_an_entry(exclude, left):
 
 
 def test_names_tell_cells_apart():
-    cells = expand({**CAMPAIGN, "also": [{"attention": ["eager", "flash_attention_2"]}]})
+    cells = list(expand({**CAMPAIGN, "also": [{"attention": ["eager", "flash_attention_2"]}]}))
     assert cells[0].name == "tiny--fp32--sdpa--loop--tiny--b1"
     assert len({cell.name for cell in cells}) == len(cells) == 12
 
@@ -101,33 +102,42 @@ def test_every_option_of_a_group_is_a_whole_config_with_its_own_name(group):
 
 @pytest.mark.parametrize("fingerprint", ["3380452149192e67", "1234567890123456", "0123456789abcdef"])
 def test_a_fingerprint_that_looks_like_a_number_stays_what_it_is(fingerprint):
-    assert composed(of(expand(CAMPAIGN)[0], 1, fingerprint)).fingerprint == fingerprint
+    assert composed(of(next(iter(expand(CAMPAIGN))), 1, fingerprint)).fingerprint == fingerprint
 
 
 def test_what_a_cell_means_does_not_depend_on_the_replicate():
-    cell = expand(CAMPAIGN)[0]
+    cell = next(iter(expand(CAMPAIGN)))
     first, second = (set(of(cell, replicate, "f")) for replicate in (1, 2))
     assert first ^ second == {"replicate=1", "replicate=2"}
     assert set(meaning_overrides(CAMPAIGN, cell)) < first & second
 
 
 def test_each_block_measures_every_cell_once_in_an_order_of_its_own():
-    cells = expand({**CAMPAIGN, "also": [{"batch_size": [2, 4, 16, 32]}]})
-    order = list(measuring_order(cells, 3, seed=0))
+    cells = expand({**CAMPAIGN, "also": [{"batch_size": [2, 4, 16, 32]}], "replicates": 3})
+    order = list(measuring_order(cells, seed=0))
     blocks = [order[start : start + 12] for start in (0, 12, 24)]
     assert [{replicate for _, replicate in block} for block in blocks] == [{1}, {2}, {3}]
     assert all({cell for cell, _ in block} == set(cells) for block in blocks)
     assert [cell for cell, _ in blocks[0]] != [cell for cell, _ in blocks[1]]
     # Neither the order of the axes nor another run changes it; another seed does.
-    assert list(measuring_order(cells[::-1], 3, seed=0)) == order
-    assert list(measuring_order(cells, 3, seed=1)) != order
+    assert list(measuring_order(dict(reversed(cells.items())), seed=0)) == order
+    assert list(measuring_order(cells, seed=1)) != order
 
 
 def test_more_replicates_leave_the_order_of_the_first_ones():
-    cells = expand(CAMPAIGN)
-    assert list(measuring_order(cells, 5, seed=0))[: 2 * len(cells)] == list(
-        measuring_order(cells, 2, seed=0)
-    )
+    few, many = (list(measuring_order(expand({**CAMPAIGN, "replicates": n}), seed=0)) for n in (2, 5))
+    assert many[: len(few)] == few
+
+
+def test_an_entry_of_also_may_have_replicates_of_its_own_and_a_cell_declared_twice_has_the_more():
+    also = [{"batch_size": [32], "replicates": 1}, {"precision": ["bf16"], "batch_size": [8, 32], "replicates": 3}]
+    cells = expand({**CAMPAIGN, "also": also})
+    assert {(cell.precision, cell.batch_size): count for cell, count in cells.items()} == {
+        ("fp32", 1): 2, ("fp32", 8): 2, ("bf16", 1): 2, ("bf16", 8): 3, ("fp32", 32): 1, ("bf16", 32): 3
+    }  # fmt: skip
+    order = list(measuring_order(cells, seed=0))
+    assert [replicate for _, replicate in order] == [1] * 6 + [2] * 5 + [3] * 2
+    assert len(set(order)) == len(order)
 
 
 def test_the_type_of_gpu_is_part_of_what_a_cell_means():

@@ -23,8 +23,8 @@ def measured(rates: dict[str, list[float]]) -> pd.DataFrame:
     return table.assign(device_name="NVIDIA H100", device_uuid="GPU-1")
 
 
-def summary_of(measurements: pd.DataFrame, baseline: dict = BASELINE, replicates: int = 3) -> pd.DataFrame:
-    return summarise(measurements, baseline, replicates).set_index("precision")
+def summary_of(measurements: pd.DataFrame, baseline: dict = BASELINE) -> pd.DataFrame:
+    return summarise(measurements, baseline).set_index("precision")
 
 
 NF4_SLOWER = {"bf16": [100.0, 100.1, 99.9], "nf4": [80.0, 80.1, 79.9]}
@@ -32,7 +32,7 @@ NF4_SLOWER = {"bf16": [100.0, 100.1, 99.9], "nf4": [80.0, 80.1, 79.9]}
 
 def test_a_row_per_cell_as_the_schema_has_it_in_order_of_first_appearance():
     measurements = demo_measurements()
-    summary = summarise(measurements, BASELINE, 2)
+    summary = summarise(measurements, BASELINE)
     assert list(summary.columns) == list(schema.summary.columns)
     assert summary["cell"].tolist() == measurements["cell"].unique().tolist()
     schema.validate(summary, schema.summary)
@@ -89,17 +89,17 @@ def test_two_cards_are_never_mixed_in_a_ratio():
     measurements = measured({"bf16": [100.0, 100.1, 99.9, 50.0], "nf4": [80.0, 40.0, 40.1, 39.9]})
     slow = measurements["decode_tokens_per_s"] < 60
     measurements.loc[slow, "device_uuid"] = "GPU-2"
-    nf4 = summary_of(measurements, replicates=4).loc["nf4"]
+    nf4 = summary_of(measurements).loc["nf4"]
     assert nf4["ratio"] == pytest.approx(0.8, rel=0.01)
     assert pd.isna(nf4["p_adjusted"]) and nf4["finding"] == "too few replicates"  # one pair on each card
     measurements["device_uuid"] = "GPU-1"
-    assert summary_of(measurements, replicates=4).loc["nf4", "ratio"] == pytest.approx(0.5653, rel=0.01)
+    assert summary_of(measurements).loc["nf4", "ratio"] == pytest.approx(0.5653, rel=0.01)
 
 
 def test_the_ratio_is_taken_on_the_card_with_most_replicates_of_both():
     measurements = measured({"bf16": [100.0, 50.0, 50.1, 49.9], "nf4": [90.0, 40.0, 40.1, 39.9]})
     measurements.loc[measurements["decode_tokens_per_s"] < 60, "device_uuid"] = "GPU-2"
-    nf4 = summary_of(measurements, replicates=4).loc["nf4"]
+    nf4 = summary_of(measurements).loc["nf4"]
     assert nf4["ratio"] == pytest.approx(0.8, rel=1e-3) and nf4["finding"] == "slower"
 
 
@@ -138,7 +138,7 @@ def test_under_one_percent_is_not_a_finding_however_sure():
 
 
 def test_two_replicates_give_a_ratio_but_no_interval_and_say_so():
-    nf4 = summary_of(measured({"bf16": [100.0, 100.1], "nf4": [80.0, 80.1]}), replicates=2).loc["nf4"]
+    nf4 = summary_of(measured({"bf16": [100.0, 100.1], "nf4": [80.0, 80.1]})).loc["nf4"]
     assert nf4["ratio"] == pytest.approx(0.8, rel=1e-3) and nf4["finding"] == "too few replicates"
     assert pd.isna(nf4[["decode_tokens_per_s_low", "ratio_low", "ratio_high", "p_adjusted"]]).all()
 
@@ -155,7 +155,7 @@ def test_p_values_are_adjusted_over_the_cells_that_were_compared():
 
 
 def test_axes_that_the_baseline_does_not_name_match_the_cell_itself():
-    summary = summarise(demo_measurements(replicate=(1, 2, 3)), {"precision": "bf16"}, 3)
+    summary = summarise(demo_measurements(replicate=(1, 2, 3)), {"precision": "bf16"})
     ok = summary[summary["status"] == "ok"].set_index("precision")
     # eager against eager and sdpa against sdpa, at its own batch size: 25 / 40 everywhere
     assert ok.loc["nf4", "ratio"].tolist() == pytest.approx([0.625] * 4)
@@ -171,7 +171,7 @@ def test_a_full_baseline_is_one_cell():
         "workload": "short",
         "batch_size": 1,
     }
-    summary = summarise(demo_measurements(replicate=(1, 2, 3)), baseline, 3)
+    summary = summarise(demo_measurements(replicate=(1, 2, 3)), baseline)
     assert summary["is_baseline"].sum() == 1
     ratio = summary.set_index(["precision", "attention", "batch_size"])["ratio"]
     assert ratio["fp32", "eager", 4] == pytest.approx(20 * 3 / (40 * 1.1))
@@ -191,13 +191,13 @@ def test_why_there_is_no_ratio():
 def test_a_baseline_of_two_cells_is_refused_for_the_others():
     measurements = measured({"bf16": [100.0, 100.1, 99.9], "int8": [100.0, 100.1, 99.9], "nf4": [80.0] * 3})
     measurements["precision"] = measurements["precision"].replace("int8", "bf16")
-    nf4 = summarise(measurements, BASELINE, 3).set_index("precision").loc["nf4"]
+    nf4 = summarise(measurements, BASELINE).set_index("precision").loc["nf4"]
     assert nf4["finding"] == "several baseline cells" and pd.isna(nf4["ratio"])
 
 
 def test_an_axis_that_does_not_exist_is_an_error():
     with pytest.raises(BaselineError, match="precison"):
-        summarise(measured(NF4_SLOWER), {"precison": "bf16"}, 3)
+        summarise(measured(NF4_SLOWER), {"precison": "bf16"})
 
 
 def test_status_is_ok_if_any_is_else_what_most_became_and_the_reason_is_the_first():

@@ -22,8 +22,9 @@ except CampaignError as error:
 
 RESULTS = f"results/{CAMPAIGN['campaign']}"
 PUBLISHED = f"results/published/{CAMPAIGN['campaign']}"
-CELLS = {cell.name: cell for cell in grid.expand(CAMPAIGN)}
-ORDER = list(grid.measuring_order(list(CELLS.values()), CAMPAIGN["replicates"], CAMPAIGN["seed"]))
+REPLICATES = grid.expand(CAMPAIGN)
+CELLS = {cell.name: cell for cell in REPLICATES}
+ORDER = list(grid.measuring_order(REPLICATES, CAMPAIGN["seed"]))
 #: Higher is sooner.
 PRIORITY = {(cell.name, replicate): len(ORDER) - index for index, (cell, replicate) in enumerate(ORDER)}
 

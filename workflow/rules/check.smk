@@ -26,8 +26,7 @@ rule check_node:
         gpu_model=lambda wildcards: (
             "" if wildcards.gpu_model == "any" else f"--gpu-model {wildcards.gpu_model}"
         ),
-        jobs=len(ORDER) + sum(len(experiment_files(experiment)) for experiment in EXPERIMENTS),
     shell:
         "said=$(python scripts/check_node.py --models {params.models} --models-dir $(dirname {input} | head -n 1)"
-        " {params.gpu_model} --results $(dirname {log}) --jobs {params.jobs} --output {output} 2>&1 | tee {log})"
+        " {params.gpu_model} --results $(dirname {log}) --output {output} 2>&1 | tee {log})"
         ' || (echo "$said" >&2; exit 1)'
