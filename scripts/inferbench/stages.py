@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TextIO
+
+#: What a worker answers instead of a status when another one is to measure.
+AGAIN = "again"
 
 
 class Stages:
-    """`seconds` by stage; `startup` counts from `spawned_at`, the time.time() at which the parent started us."""
+    """`seconds` by stage; `startup` counts from `spawned_at`, the time.time() at which the parent started us.
 
-    def __init__(self, answer: TextIO, spawned_at: float):
+    so_far: the seconds of the process whose work this one goes on with.
+    """
+
+    def __init__(self, answer: TextIO, spawned_at: float, so_far: Mapping[str, float] = MappingProxyType({})):
         self.answer = answer
         self.current = "startup"
-        self.seconds = {"startup": time.time() - spawned_at}
+        self.seconds = {**so_far, "startup": so_far.get("startup", 0.0) + time.time() - spawned_at}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from inferbench.stages import AGAIN
+
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 PR_SET_PDEATHSIG = 1
 #: What poll(2) can wait for, 24 days; a longer limit is none.
@@ -23,9 +25,20 @@ LONGEST_WAIT_MS = 2**31 - 1
 def run_worker(config: dict[str, Any], environment: dict[str, str], timeout_s: float) -> dict[str, Any]:
     """The record of the worker that measures `config` (resolved, plain data).
 
-    The worker's output and errors go where this process's go. Whatever becomes of it, the record has a
-    status and, unless ok, a reason.
+    A worker that had to compile its step first leaves the measuring to a second one. Their output and
+    errors go where this process's go. Whatever becomes of them, the record has a status and, unless ok, a
+    reason.
     """
+    record = _record_of_one(config, environment, timeout_s, {})
+    if record["status"] != AGAIN:
+        return record
+    so_far = {key: record[key] for key in ("compile_cache", "stages_s")}
+    return _record_of_one(config, environment, timeout_s, so_far)
+
+
+def _record_of_one(
+    config: dict[str, Any], environment: dict[str, str], timeout_s: float, so_far: dict[str, Any]
+) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+") as answer:
         spawned_at = time.time()
         worker = subprocess.Popen(
@@ -36,7 +49,9 @@ def run_worker(config: dict[str, Any], environment: dict[str, str], timeout_s: f
             preexec_fn=_die_with_parent,
         )
         try:
-            worker.stdin.write(json.dumps({"config": config, "spawned_at": spawned_at}).encode())
+            worker.stdin.write(
+                json.dumps({"config": config, "spawned_at": spawned_at, "so_far": so_far}).encode()
+            )
             worker.stdin.close()
         except BrokenPipeError:
             pass  # it is already dead; its exit status says of what

@@ -22,6 +22,10 @@ class Unsupported(RuntimeError):
     """This cell cannot run here. Raised before any weights load."""
 
 
+class CompiledAnew(RuntimeError):
+    """The step had to be compiled here: the next process measures it with what this one left on disk."""
+
+
 class Hopeless(RuntimeError):
     """This cell is predicted not to fit by far. Raised before any weights load."""
 

@@ -11,12 +11,13 @@ import os
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from inferbench.config import BenchmarkConfig, RunConfig, in_repository
-from inferbench.stages import Stages, send
+from inferbench.stages import AGAIN, Stages, send
 
 
 def main() -> None:
@@ -25,8 +26,9 @@ def main() -> None:
     config, module = understood(request["config"])
     # Before torch is imported, which reads most of it once.
     os.environ.update(environment(config))
-    stages = Stages(answer, request["spawned_at"])
-    record: dict[str, Any] = {}
+    keep_bytecode(config)
+    record: dict[str, Any] = request["so_far"]
+    stages = Stages(answer, request["spawned_at"], record.get("stages_s", {}))
     try:
         measure(config, module, stages, record)
         record["status"] = "ok"
@@ -48,9 +50,20 @@ def understood(plain: dict[str, Any]) -> tuple[RunConfig, str]:
     return OmegaConf.to_object(merged), "inferbench.cell"
 
 
+def node_cache(config: RunConfig) -> Path:
+    return in_repository(config.cache_dir) / os.uname().nodename
+
+
+def keep_bytecode(config: RunConfig) -> None:
+    """Container images often forbid Python to keep what it compiled: then each process would compile torch and
+    transformers anew, which takes longer than many a measurement."""
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(node_cache(config) / "bytecode")
+
+
 def environment(config: RunConfig) -> dict[str, str]:
     """Threads, no network, kernel caches that last."""
-    cache = in_repository(config.cache_dir) / os.uname().nodename
+    cache = node_cache(config)
     threads = str(config.cpu_threads)
     return {
         "OMP_NUM_THREADS": threads,
@@ -85,13 +98,15 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
     """(status, reason) of a cell that ended with this exception."""
     from torch import OutOfMemoryError
 
-    from inferbench.support import Hopeless, Unsupported
+    from inferbench.support import CompiledAnew, Hopeless, Unsupported
 
     text = " ".join(str(error).split())
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, Hopeless):
         return "skipped", text
+    if isinstance(error, CompiledAnew):
+        return AGAIN, text
     # On a CPU torch raises a plain RuntimeError for a failed allocation.
     if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
         return "oom", f"out of memory during {stage}: {text[:300]}"

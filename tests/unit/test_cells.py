@@ -130,7 +130,10 @@ def test_more_replicates_leave_the_order_of_the_first_ones():
 
 
 def test_an_entry_of_also_may_have_replicates_of_its_own_and_a_cell_declared_twice_has_the_more():
-    also = [{"batch_size": [32], "replicates": 1}, {"precision": ["bf16"], "batch_size": [8, 32], "replicates": 3}]
+    also = [
+        {"batch_size": [32], "replicates": 1},
+        {"precision": ["bf16"], "batch_size": [8, 32], "replicates": 3},
+    ]
     cells = expand({**CAMPAIGN, "also": also})
     assert {(cell.precision, cell.batch_size): count for cell, count in cells.items()} == {
         ("fp32", 1): 2, ("fp32", 8): 2, ("bf16", 1): 2, ("bf16", 8): 3, ("fp32", 32): 1, ("bf16", 32): 3

@@ -1,11 +1,14 @@
 """What is read off a measurement: when to stop, kernels, memory, the driver's flags."""
 
+import importlib
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from inferbench import ceilings, load, memory, nvml, profiling, support
+from inferbench import ceilings, load, memory, nvml, profiling, support, worker
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
 from inferbench.timing import half_difference, is_steady, timed, warm_up
@@ -180,3 +183,15 @@ def test_what_a_gpu_cannot_run_is_said_before_loading():
 
 def test_the_plain_cell_is_supported_everywhere():
     assert support.unsupported_reason(benchmark_config(), CPU) is None
+
+
+def test_what_python_compiled_is_kept_where_the_environment_forbids_it(tmp_path, monkeypatch):
+    (tmp_path / "imported_once.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    config = benchmark_config(ExecutionMode.loop)
+    config.cache_dir = str(tmp_path / "cache")
+    worker.keep_bytecode(config)
+    importlib.import_module("imported_once")
+    assert list((tmp_path / "cache" / os.uname().nodename / "bytecode").rglob("imported_once*.pyc"))

@@ -89,3 +89,14 @@ def test_no_worker_outlives_its_time(ended, tmp_path):
 @pytest.mark.parametrize("timeout_s", [1e9, float("inf")])
 def test_a_time_limit_of_years_or_none(ended, timeout_s):
     assert ended(RECORD, timeout_s=timeout_s)["status"] == "ok"
+
+
+def test_a_worker_that_compiled_first_leaves_the_measuring_to_another(ended):
+    """The second knows that, and for how long the first was at it; what the first measured does not count."""
+    program = """
+so_far = json.load(sys.stdin)["so_far"]
+first = {"status": "again", "reason": "", "compile_cache": "cold", "stages_s": {"compile": 90.0}, "copy": 1}
+say({"record": {"status": "ok", "so_far": so_far} if so_far else first})
+"""
+    told = {"compile_cache": "cold", "stages_s": {"compile": 90.0}}
+    assert ended(program) == {"status": "ok", "so_far": told}

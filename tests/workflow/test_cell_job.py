@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,3 +145,16 @@ def test_a_plan_that_the_files_have_left_behind_is_refused(first_run, command, w
     assert done.code != 0
     assert "its configuration changed after this job was planned; run snakemake again" in done.output
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles for a processor with g++")
+def test_a_compiled_cell_is_measured_with_the_kernels_that_later_processes_find(first_run, command, work):
+    records = []
+    for _ in range(2):
+        done = first_run.run(*command("execution=compiled", "cache_dir=cache"), cwd=work)
+        assert done.code == 0, done.output
+        records.append(read_cell(work / "cell.parquet")[1])
+    cold, warm = records
+    assert [record["status"] for record in records] == ["ok", "ok"]
+    assert [record["compile_cache"] for record in records] == ["cold", "warm"]
+    assert cold["compiled_graphs"] == warm["compiled_graphs"] == 1
