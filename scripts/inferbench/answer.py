@@ -6,7 +6,7 @@ are not findings, and without intervals an order is an observation. Cells are co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +27,18 @@ from inferbench.presentation import (
 
 SPEED = "decode_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
+#: What sentences are about, in the report's order: the weights, an axis each, memory.
+WEIGHTS, MEMORY = "weights", "memory"
 MIN_RATIO = 1.01
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one model under one workload."""
+    """What is said of one model under one workload: sentences by what they are about (WEIGHTS, AXES, MEMORY)."""
 
+    model: str
     subject: str
-    sentences: list[str]
+    sentences: dict[str, list[str]]
 
 
 def overview(summary: pd.DataFrame) -> list[str]:
@@ -51,24 +54,36 @@ def overview(summary: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def answers(summary: pd.DataFrame) -> list[Answer]:
-    """One answer per model and workload of which there is something to say, in the summary's order."""
+def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:
+    """One answer per model and workload of which there is something to say, in the summary's order.
+
+    cards: by cell, the cards that its replicates ran on. Cells of different ones are compared, and it is said.
+    """
+    summary = summary.assign(cards=[cards.get(cell, "") for cell in summary["cell"]])
     several = summary["workload"].nunique() > 1
     found = []
     for (model, workload), own in summary.groupby(["model", "workload"], sort=False):
-        subject = model_label(model, weights_source(own)) + (f", workload {workload}" if several else "")
-        found.append(Answer(subject, list(_sentences(own, model))))
+        label = model_label(model, weights_source(own))
+        sentences: dict[str, list[str]] = {}
+        for topic, sentence in _sentences(own, model):
+            sentences.setdefault(topic, []).append(sentence)
+        found.append(Answer(label, label + (f", workload {workload}" if several else ""), sentences))
     return [answer for answer in found if answer.sentences]
 
 
-def _sentences(own: pd.DataFrame, model: str) -> Iterator[str]:
+def _sentences(own: pd.DataFrame, model: str) -> Iterator[tuple[str, str]]:
     if weights_source(own) == "bundled":
         yield (
+            WEIGHTS,
             "The bundled weights are stored in 4 bits (Q4_1), and their fp32 is itself dequantised from those:"
-            " memory and speed are those of each precision, differences in quality are not."
+            " memory and speed are those of each precision, differences in quality are not.",
         )
     if weights_source(own) == "synthetic":
-        yield "Its weights are synthetic, random: memory and speed are the architecture's; its text is noise."
+        yield (
+            WEIGHTS,
+            "Its weights are synthetic, random: memory and speed are the architecture's; its text is noise. They have"
+            " no outliers, which flatters LLM.int8.",
+        )
     ranked = own[own["valid"] & own[SPEED].notna()]
     setting, _ = shown_setting(own, model)
     reference = next(iter(own.loc[own["is_baseline"], "precision"]), None)
@@ -76,12 +91,14 @@ def _sentences(own: pd.DataFrame, model: str) -> Iterator[str]:
     for device in devices:
         there = ranked[ranked["device_name"].fillna("an unknown device") == device]
         where = f"On {device}: " if len(devices) > 1 else ""
-        for sentence in _effects(there, {**setting, "precision": reference}):
-            yield where + sentence
+        for axis, sentence in _effects(there, {**setting, "precision": reference}):
+            yield axis, where + sentence
+        yield from (("batch_size", where + sentence) for sentence in _crossings(there, reference))
     ok = own[own["status"] == "ok"]
-    yield from _memory(ok, "weight_bytes", "Weights", reference)
     peak = f"Peak GPU memory that torch allocated at {setting_words(setting)}"
-    yield from _memory(at_setting(ok, setting), "peak_allocated_bytes", peak, reference)
+    sizes = [(ok, "weight_bytes", "Weights"), (at_setting(ok, setting), "peak_allocated_bytes", peak)]
+    for cells, size, what in sizes:
+        yield from ((MEMORY, sentence) for sentence in _memory(cells, size, what, reference))
 
 
 def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> Iterator[str]:
@@ -105,8 +122,8 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
     yield f"{what}{against}: {'; '.join(words)}."
 
 
-def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[str]:
-    """What each other value of an axis changed, over the pairs of cells that are alike in all else."""
+def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple[str, str]]:
+    """(axis, what another value of it changed), over the pairs of cells that are alike in all else."""
     for axis in AXES:
         values = list(dict.fromkeys(ranked[axis]))
         values = precision_order(values) if axis == "precision" else values
@@ -118,7 +135,28 @@ def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[str]:
             if value != reference and len(pairs):
                 unit = " (tokens/s of the whole batch)" if axis == "batch_size" else ""
                 name = f"{axis.replace('_', ' ')} {value} instead of {reference}{unit}"
-                yield f"{name[0].upper()}{name[1:]}: decode speed {_effect(pairs)}."
+                apart = (pairs["cards"] != pairs["cards_base"]).sum()
+                other = f"; on different cards in {apart} of {len(pairs)}" if apart else ""
+                yield axis, f"{name[0].upper()}{name[1:]}: decode speed {_effect(pairs)}{other}."
+
+
+def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
+    """The batch size at which a precision stops being the faster or the slower one."""
+    for (attention, execution), own in ranked.groupby(["attention", "execution"], sort=False):
+        rates = own.pivot(index="batch_size", columns="precision", values=SPEED).sort_index().astype(float)
+        for precision in precision_order(rates.columns) if reference in rates else []:
+            ratios = (rates[precision] / rates[reference]).dropna()
+            signs = np.sign(ratios[(ratios - 1).abs() >= MIN_RATIO - 1] - 1)
+            turns = signs.index[1:][signs.to_numpy()[1:] != signs.to_numpy()[:-1]]
+            if len(turns) != 1:
+                continue
+            last, first = signs.index[signs.index.get_loc(turns[0]) - 1], turns[0]
+            word = {1: "faster", -1: "slower"}
+            yield (
+                f"{precision} is {word[signs[last]]} than {reference} up to batch size {last}"
+                f" ({_change(ratios[last], ratios)}) and {word[signs[first]]} from {first}"
+                f" ({_change(ratios[first], ratios)}), at attention {attention}, execution {execution}."
+            )
 
 
 def _effect(pairs: pd.DataFrame) -> str:

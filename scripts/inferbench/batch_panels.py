@@ -21,11 +21,19 @@ MAX_ROWS = 24
 def draw_against_batch(
     measurements: pd.DataFrame, summary: pd.DataFrame, metrics: list[str], title: str
 ) -> tuple[plt.Figure, pd.DataFrame]:
-    """A row of panels per model, execution, workload and metric, a column per attention backend."""
+    """A row of panels per model, execution, workload and metric, a column per attention backend.
+
+    Drawn are the rows that have several batch sizes; where none has, the data are empty.
+    """
     data = plotted(measurements, summary, metrics)
+    sizes = data[data["value"].notna()].groupby(ROW_AXES)["batch_size"].nunique()
+    several = sizes.index[sizes > 1]
+    data = data[data.set_index(ROW_AXES).index.isin(several)].reset_index(drop=True)
     drawn = data[data["value"].notna()]
     if drawn.empty:
-        return only_words(title, "No cell ended ok: there is nothing to draw."), data
+        return only_words(
+            title, "No combination ended ok at several batch sizes: there is nothing to draw."
+        ), data
     common, varying = split_axes(drawn, ROW_AXES)
     rows = list(drawn.groupby(ROW_AXES, sort=False))
     shown = rows[: MAX_ROWS // len(metrics)]

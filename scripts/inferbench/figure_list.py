@@ -22,6 +22,15 @@ class Figure:
 
 FIGURES = (
     Figure(
+        "ranking",
+        "plot_ranking",
+        "Every combination, fastest first",
+        "Decode tokens per second of the whole batch, for the smallest and the largest batch size of each model and "
+        "workload. Large marks are centres across replicates, small ones below them the replicates (fresh processes); "
+        "bars are 95% intervals, where there are 3 replicates or more. Hollow marks carry a flag that forbids ranking.",
+        "Answer",
+    ),
+    Figure(
         "precision",
         "plot_precision",
         "Memory and decode speed by precision",
@@ -45,6 +54,15 @@ FIGURES = (
         "What one user waits: the time to first token (TTFT, prefill included) and the mean time per output "
         "token after it (TPOT). Marks as in the throughput figure.",
         "Batch size",
+    ),
+    Figure(
+        "context",
+        "plot_context",
+        "Prefill and decode speed by context",
+        "What longer prompts cost: left, tokens of the prompt per second until the first token; right, tokens per "
+        "second after it, when every step reads the keys and values of all tokens before. Of the whole batch; "
+        "marks as in the throughput figure.",
+        "Context",
     ),
     Figure(
         "grid",

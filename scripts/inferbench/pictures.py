@@ -19,8 +19,20 @@ WEBP_SIDE = 16_383
 
 
 def pictures(drawn: Iterable[Figure], folder: Path) -> list[tuple[Figure, str | None]]:
-    """Each figure with its picture from `folder`, None where that has none."""
-    return [(figure, _inline(folder / f"{figure.name}.svg", figure.name)) for figure in drawn]
+    """Each figure with its picture from `folder`, None where that has none; without those whose data are empty."""
+    return [
+        (figure, _inline(folder / f"{figure.name}.svg", figure.name))
+        for figure in drawn
+        if not _is_empty(folder / f"{figure.name}.csv")
+    ]
+
+
+def _is_empty(data: Path) -> bool:
+    """Whether there are plotted data, and they have no row below the names of their columns."""
+    if not data.exists():
+        return False
+    with data.open(encoding="utf-8") as lines:
+        return sum(1 for _, _ in zip(lines, range(2), strict=False)) < 2
 
 
 def _inline(path: Path, prefix: str) -> str | None:

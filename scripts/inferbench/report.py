@@ -12,10 +12,12 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.advice_words import opening
-from inferbench.answer import answers, overview
+from inferbench.answer import MEMORY as MEMORY_TOPIC
+from inferbench.answer import WEIGHTS, Answer, answers, overview
 from inferbench.capacity import largest_batches
 from inferbench.cell_columns import cell_columns, first_rows
 from inferbench.cells import Cell, command
+from inferbench.context import context_sentences
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
@@ -36,11 +38,20 @@ from inferbench.presentation import (
     split_axes,
 )
 from inferbench.sections import section
+from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.spending import spending_sentences
+from inferbench.summarise import cards_by_cell
 from inferbench.validity import drift_sentence, flag_counts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
 AXES = list(schema.AXES)
+#: What an axis changes, a section each in this order: its title.
+TOPICS = {
+    "precision": "Precision",
+    "attention": "Attention backend",
+    "execution": "Execution mode",
+    "batch_size": "Batch size",
+}
 #: The memory table: what was predicted, then every figure that is kept apart.
 MEMORY = {
     "predicted_bytes": "predicted",
@@ -99,14 +110,26 @@ def page_data(
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
     columns = cell_columns(measurements, summary)
+    told = answers(summary, cards_by_cell(measurements))
+    drawn = {figure.name: (figure, picture) for figure, picture in pictures(FIGURES, figures)}
+    ways = both_ways(summary)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
         "advice_lead": advice_lead,
         "advice": advice,
         "overview": overview(summary),
-        "answers": answers(summary),
-        "figures": pictures(FIGURES, figures),
+        "topics": [(axis, title, _about(axis, told)) for axis, title in TOPICS.items()],
+        "weights": list(
+            {
+                answer.model: answer.sentences[WEIGHTS] for answer in told if WEIGHTS in answer.sentences
+            }.items()
+        ),
+        "memory_sentences": _about(MEMORY_TOPIC, told),
+        "context": list(context_sentences(measurements, summary)),
+        "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
+        "side_by_side": side_by_side_table(ways),
+        "figures": drawn,
         "experiments": [
             (name, section(name, own.table, own.samples), pictures(EXPERIMENT_FIGURES[name], figures))
             for name, own in experiments.items()
@@ -132,6 +155,11 @@ def page_data(
         "example": _example(summary, campaign),
         "glossary": _glossary(experiments),
     }
+
+
+def _about(topic: str, told: list[Answer]) -> list[tuple[str, list[str]]]:
+    """(subject, sentences) of those answers that say something of the topic."""
+    return [(answer.subject, answer.sentences[topic]) for answer in told if topic in answer.sentences]
 
 
 def memory_table(summary: pd.DataFrame) -> Table:

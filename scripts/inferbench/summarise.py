@@ -60,6 +60,12 @@ def cards(measurements: pd.DataFrame) -> pd.Series:
     return uuid.fillna(named + " @ " + host).astype(str)
 
 
+def cards_by_cell(measurements: pd.DataFrame) -> dict[str, str]:
+    """Cell -> the cards of its valid replicates, in one text."""
+    valid = measurements[measurements["valid"]]
+    return cards(valid).groupby(valid["cell"]).agg(lambda own: ", ".join(sorted(set(own)))).to_dict()
+
+
 def drift(measurements: pd.DataFrame, metric: str = RATIO_METRIC) -> statistics.Drift:
     """Trend of a metric over the campaign with start time, valid replicates of one cell and card each."""
     rows = measurements[measurements["valid"].to_numpy(bool)]

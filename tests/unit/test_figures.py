@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -129,18 +130,60 @@ def test_interval_is_drawn_where_there_is_one(tmp_path):
     assert "95% interval" in svg_words(tmp_path, "throughput")
 
 
+def several_lengths(*model):
+    """Measurements at two prompt lengths, the longer at half the speed."""
+    parts = []
+    for length, share in ((32, 1.0), (2048, 0.5)):
+        part = demo_measurements(*model).assign(workload=f"p{length}", prompt_tokens=length)
+        part["cell"] = part["cell"] + f"--p{length}"
+        parts.append(part.assign(decode_tokens_per_s=part["decode_tokens_per_s"] * share))
+    return pd.concat(parts, ignore_index=True)
+
+
 def test_synthetic_models_are_labelled(tmp_path):
-    measurements = demo_measurements("synthetic-llama-3.1-8b", "synthetic")
+    measurements = several_lengths("synthetic-llama-3.1-8b", "synthetic")
     for figure in FIGURES:
         draw(tmp_path, figure.name, measurements)
         assert "llama-3.1-8b (synthetic)" in svg_words(tmp_path, figure.name)
+
+
+def test_the_fastest_combination_stands_first_and_a_flagged_one_last(tmp_path):
+    measurements = demo_measurements(attention=("sdpa",), batch_size=(1,))
+    fastest = measurements["precision"] == "bf16"
+    assert ranked_words(tmp_path, measurements) == ["bf16", "nf4", "fp32", "int8"]
+    assert ranked_words(tmp_path, spoil(measurements, fastest, flags="throttled"))[-1] == "bf16"
+
+
+def ranked_words(tmp_path, measurements):
+    """The labels of the ranking figure's rows, from top to bottom."""
+    draw(tmp_path, "ranking", measurements)
+    precisions = set(measurements["precision"])
+    words = [word.strip() for word in re.findall("<!-- (.*?) -->", svg_words(tmp_path, "ranking"))]
+    return [word for word in words if word in precisions][: len(precisions)]
+
+
+def test_context_is_drawn_where_prompts_have_several_lengths(tmp_path):
+    data = draw(tmp_path, "context", several_lengths())
+    decode = data[
+        (data["quantity"] == "decode_tokens_per_s") & (data["replicate"] == "") & (data["value"] != "")
+    ]
+    bf16 = decode[
+        (decode["precision"] == "bf16") & (decode["attention"] == "eager") & (decode["batch_size"] == 1)
+    ]
+    # 40 * sqrt(1.02), and half of it
+    assert bf16[["prompt_tokens", "value"]].astype(float).to_numpy().tolist() == [
+        [32, 40.398],
+        [2048, 20.199],
+    ]
 
 
 @pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
 def test_a_campaign_with_no_ok_cell_still_has_its_figures(tmp_path, name):
     draw(tmp_path, name, demo_measurements(attention=("flash_attention_2",)))
     words = svg_words(tmp_path, name)
-    assert "No cell ended ok" in words or "0 ok, 8 unsupported" in words
+    assert any(
+        said in words for said in ("No cell ended ok", "No combination ended ok", "0 ok, 8 unsupported")
+    )
 
 
 @pytest.mark.parametrize("name", [figure.name for figure in FIGURES])
@@ -151,7 +194,9 @@ def test_one_cell_is_enough(tmp_path, name):
     drawn = set(data.loc[data["value"] != "", "value"].astype(float))
     expected = {
         "precision": {119e6, 25.0},
-        "latency": {160.0, 40.0},
+        "throughput": set(),  # one batch size, and one length: nothing to draw against
+        "latency": set(),
+        "context": set(),
         "memory": {119e6, 1_290_240.0, 1_019e6},
         "roofline": set(),
         "breakdown": set(),

@@ -11,18 +11,19 @@ from PIL import Image
 
 from inferbench.answer import answers, overview
 from inferbench.cell_columns import cell_columns, first_rows
+from inferbench.context import context_sentences
 from inferbench.explorer import explorer
 from inferbench.page_tables import table_of
 from inferbench.places import place_table
 from inferbench.report import write_report
+from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from made_up_tables import DEVICE, NO_FLASH, demo_measurements, demo_provenance, demo_summary
 
 
 def say(summary):
     """All sentences of the answer, one a line."""
-    return "\n".join(
-        [*overview(summary), *(line for answer in answers(summary) for line in answer.sentences)]
-    )
+    lines = [line for answer in answers(summary, {}) for about in answer.sentences.values() for line in about]
+    return "\n".join([*overview(summary), *lines])
 
 
 def with_intervals(summary, share):
@@ -115,10 +116,71 @@ def test_sources_of_weights_are_said():
     assert "fp32 is itself dequantised" in say(demo_summary(demo_measurements()))
     synthetic = demo_summary(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
     assert "synthetic, random" in say(synthetic)
-    assert answers(synthetic)[0].subject == "synthetic-olmoe-1b-7b (synthetic)"
+    assert answers(synthetic, {})[0].subject == "synthetic-olmoe-1b-7b (synthetic)"
     checkpoint = say(demo_summary(demo_measurements("qwen", "checkpoint")))
     assert "dequantised" not in checkpoint
     assert "synthetic" not in checkpoint
+
+
+def both_ways_run(**rates):
+    """A summary of bf16 and nf4, run by generate() and captured, with these tokens/s."""
+    measurements = demo_measurements(
+        precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,), replicate=(1,)
+    )
+    parts = [measurements.assign(execution=mode) for mode in ("generate", "cuda_graph")]
+    for part, mode in zip(parts, ("generate", "cuda_graph"), strict=True):
+        part["cell"] = part["cell"] + mode
+        part["decode_tokens_per_s"] = pd.array(rates[mode], dtype="Float64")
+    return demo_summary(pd.concat(parts, ignore_index=True))
+
+
+def test_where_generate_leads_to_another_conclusion_both_measurements_are_said():
+    """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference."""
+    reversed_order = both_ways(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]))
+    [sentence] = reversals(reversed_order, "bf16")
+    assert "by generate() nf4 is 37.9% slower than bf16 (18.0 and 29.0 tokens/s)" in sentence
+    assert "captured (cuda_graph) it is 21.6% faster than bf16 (135 and 111 tokens/s)" in sentence
+    hidden = both_ways(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]))
+    [sentence] = reversals(hidden, "bf16")
+    assert "by generate() nf4 is as fast as bf16" in sentence
+    assert not list(
+        reversals(both_ways(both_ways_run(generate=[20.0, 22.0], cuda_graph=[111.0, 135.0])), "bf16")
+    )
+    table = side_by_side_table(reversed_order)
+    row = dict(zip(table.columns, table.rows[1], strict=True))
+    assert (row["precision"], row["captured ÷ generate()"]) == ("nf4", "7.50")
+
+
+def test_the_batch_at_which_a_precision_stops_paying_is_named():
+    summary = demo_summary(
+        demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 2, 4, 8))
+    )
+    rates = {1: (100, 120), 2: (190, 200), 4: (380, 381), 8: (700, 560)}
+    for (precision, batch), place in summary.groupby(["precision", "batch_size"]).groups.items():
+        summary.loc[place, "decode_tokens_per_s"] = float(rates[batch][precision == "nf4"])
+    words = say(summary)
+    # At 4 they are within 1%: neither.
+    assert "nf4 is faster than bf16 up to batch size 2 (+5.3%) and slower from 8 (-20.0%)" in words
+
+
+def test_cells_of_different_cards_are_compared_with_that_said():
+    summary = demo_summary(demo_measurements(precision=("bf16",), batch_size=(1,)))
+    by_attention = dict(zip(summary["cell"], summary["attention"], strict=True))
+    [told] = [answer.sentences["attention"] for answer in answers(summary, by_attention)]
+    assert "; on different cards in 1 of 1." in told[0]
+
+
+def test_context_is_the_shortest_prompt_against_the_longest():
+    parts = []
+    for length, rate in ((128, 100.0), (8192, 75.0)):
+        part = demo_measurements(precision=("bf16",), attention=("sdpa",), batch_size=(1,), replicate=(1,))
+        part["workload"], part["cell"] = f"p{length}", f"cell-{length}"
+        part["prompt_tokens"] = length
+        parts.append(part.assign(decode_tokens_per_s=pd.array([rate], dtype="Float64")))
+    measurements = pd.concat(parts, ignore_index=True)
+    [sentence] = context_sentences(measurements, demo_summary(measurements))
+    assert "from 128 to 8,192 tokens of prompt" in sentence
+    assert "decode 100 to 75.0 tokens/s (-25%)" in sentence
 
 
 def test_the_page_opens_with_what_to_run(tmp_path):

@@ -1,0 +1,33 @@
+"""What the length of the prompt changes, in sentences computed from a campaign's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from inferbench.presentation import axes_words, number
+
+RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
+ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name"]
+
+
+def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterator[str]:
+    """One per combination that may be ranked with prompts of several lengths: its shortest against its longest."""
+    lengths = summary["cell"].map(measurements.groupby("cell")["prompt_tokens"].max())
+    ranked = summary.assign(length=lengths)[summary["valid"] & lengths.notna()]
+    ranked = ranked.sort_values("length", kind="stable")
+    for _, own in ranked.groupby(ALIKE, sort=False):
+        short, long = own.iloc[0], own.iloc[-1]
+        if short["length"] == long["length"]:
+            continue
+        changes = [
+            f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
+            f" ({100 * (long[rate] / short[rate] - 1):+.0f}%)"
+            for rate, what in RATES.items()
+            if pd.notna(short[rate]) and pd.notna(long[rate])
+        ]
+        yield (
+            f"{axes_words(short, ALIKE[:-1])}: from {short['length']:,} to {long['length']:,} tokens of prompt"
+            f" {' and '.join(changes)}."
+        )

@@ -1,0 +1,89 @@
+"""The same cells as `generate()` runs them and as a captured step: what the first hides.
+
+`generate()` launches every kernel of a step from the host. Where that takes longer than the kernels, all
+precisions look alike or stand in the order of their kernel counts, whatever the GPU could do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from inferbench.page_tables import Table, table_of, with_interval
+from inferbench.presentation import model_label, number, precision_order
+from inferbench.statistics import MIN_DIFFERENCE
+
+SPEED = "decode_tokens_per_s"
+HOST, CAPTURED = "generate", ["cuda_graph", "compiled"]
+SAME = ["model", "workload", "batch_size", "attention"]
+
+
+def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
+    """Cells that may be ranked, were run by `generate()` and captured: indexed by SAME and precision, a column
+    per execution and quantity. Compared with each other are cells of one kind of device."""
+    ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
+    ranked = ranked[ranked.groupby("model")["device_name"].transform("nunique") == 1]
+    columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "model_source"]
+    wide = ranked.pivot(index=[*SAME, "precision"], columns="execution", values=columns)
+    wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
+    there = wide[SPEED].notna()
+    return wide[there[HOST] & there[CAPTURED].any(axis=1)]
+
+
+def side_by_side_table(wide: pd.DataFrame) -> Table:
+    """A row per precision that was run both ways."""
+    if wide.empty:
+        return Table([], set(), [])
+    rows = wide.reset_index()
+    sources = wide["model_source"].bfill(axis=1).iloc[:, 0]
+    texts = {
+        "model": [model_label(*pair) for pair in zip(rows["model"], sources, strict=True)],
+        "workload": rows["workload"],
+        "batch size": rows["batch_size"].astype(str),
+        "attention": rows["attention"],
+        "precision": rows["precision"],
+        "generate(): share of a step in which a kernel runs": wide["gpu_busy_fraction"][HOST].map(number),
+    }
+    for mode in (HOST, *CAPTURED):
+        ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
+        texts[f"{mode}, tokens/s"] = with_interval(*ends)
+    best = wide[SPEED][CAPTURED].astype(float).max(axis=1)
+    texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype(float)).map(number)
+    return table_of(texts, {"model", "workload", "attention", "precision"})
+
+
+def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
+    """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
+    does not tell apart while these do. reference: the precision to compare with, where it is there."""
+    for key, own in wide.groupby(SAME, sort=False):
+        own = own.droplevel(SAME)
+        base = reference if reference in own.index else precision_order(own.index)[0]
+        for precision in precision_order(own.index):
+            for mode in CAPTURED:
+                if precision == base or own[SPEED][mode][[precision, base]].isna().any():
+                    continue
+                host, captured = (
+                    (float(own[SPEED][way][precision]), float(own[SPEED][way][base])) for way in (HOST, mode)
+                )
+                if _order(*host) != _order(*captured):
+                    where = ", ".join(
+                        f"{axis.replace('_', ' ')} {value}" for axis, value in zip(SAME, key, strict=True)
+                    )
+                    yield (
+                        f"{where[len('model ') :]}: by generate() {precision} is {_against(*host, base)}; captured"
+                        f" ({mode}) it is {_against(*captured, base)}."
+                    )
+                break
+
+
+def _order(one: float, other: float) -> int:
+    """1 where the first is faster, -1 where it is slower, 0 where they are within what counts as a difference."""
+    ratio = one / other
+    return int(ratio > 1 + MIN_DIFFERENCE) - int(ratio < 1 / (1 + MIN_DIFFERENCE))
+
+
+def _against(one: float, other: float, base: str) -> str:
+    words = {1: "faster", -1: "slower", 0: "as fast"}[_order(one, other)]
+    change = "" if words == "as fast" else f"{number(100 * abs(one / other - 1))}% "
+    return f"{change}{words} {'as' if words == 'as fast' else 'than'} {base} ({number(one)} and {number(other)} tokens/s)"
