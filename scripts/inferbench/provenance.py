@@ -42,7 +42,10 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of this checkout, "-dirty" appended when tracked files differ; None without git."""
+    """Commit of this checkout, "-dirty" appended when tracked files differ; None without git, also inside another
+    repository, whose commit says nothing of this one."""
+    if not (REPOSITORY / ".git").exists():
+        return None
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

@@ -5,8 +5,8 @@ provenance, in results/<campaign>/ or results/<campaign>/partial/.
 """
 
 AGGREGATE = (
-    "python scripts/aggregate_cells.py --campaign {params.campaign:q}"
-    f" --cells {RESULTS}/cells --output $(dirname {{output.measurements}})"
+    f"python {SCRIPTS}/aggregate_cells.py --campaign {{params.campaign:q}}"
+    f" --cells {on_disk(RESULTS)}/cells --output $(dirname {{output.measurements}})"
 )
 
 

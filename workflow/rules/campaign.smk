@@ -4,13 +4,21 @@ Inputs: the config. Outputs: no files; the names that the other rule files use.
 """
 
 import json
+import os
 import shlex
 
 from inferbench import cells as grid
 from inferbench.campaign import CampaignError, draft_model, load_campaign, model_file
 from inferbench.cell_file import CellFileError, read_status
 from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
-from inferbench.fingerprint import cell_fingerprint, code_hash, digest, experiment_code, manifest_name
+from inferbench.fingerprint import (
+    REPOSITORY,
+    cell_fingerprint,
+    code_hash,
+    digest,
+    experiment_code,
+    manifest_name,
+)
 from inferbench.figure_list import EXPERIMENT_FIGURES, SUFFIXES, campaign_figures, drawn_from
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
@@ -19,6 +27,16 @@ try:
     CAMPAIGN = load_campaign(config)
 except CampaignError as error:
     raise WorkflowError(str(error)) from error
+
+#: Snakemake puts the `prefix` of a workflow that uses this one as a module before the paths of rules; code has
+#: to put it before a path by itself.
+on_disk = workflow.modifier.modify_path
+#: The scripts, and the models' folder as they take it: a relative one is the repository's. Seen from where
+#: `snakemake` runs, so that a copy of the whole folder has the same commands and measures nothing again.
+SCRIPTS = os.path.relpath(REPOSITORY / "scripts")
+MODELS_DIR = CAMPAIGN["models_dir"]
+if not os.path.isabs(MODELS_DIR):
+    MODELS_DIR = os.path.relpath(on_disk(MODELS_DIR), REPOSITORY)
 
 RESULTS = f"results/{CAMPAIGN['campaign']}"
 PUBLISHED = f"results/published/{CAMPAIGN['campaign']}"
@@ -67,7 +85,8 @@ def meaning_of(cell):
 
 def job_overrides(wildcards, meaning, fingerprint):
     asked = planned(job_file(wildcards), fingerprint)
-    return shlex.join(grid.job_overrides(CAMPAIGN, meaning, wildcards.cell, int(wildcards.replicate), asked))
+    campaign = {**CAMPAIGN, "models_dir": MODELS_DIR}
+    return shlex.join(grid.job_overrides(campaign, meaning, wildcards.cell, int(wildcards.replicate), asked))
 
 
 def gpus_of(cell):
@@ -93,7 +112,7 @@ def retried(path):
 def checkpoint_manifest(wildcards):
     """The manifest of the cell's model. ancient: a checkpoint made again (a new disk, a new machine) is
     the same checkpoint."""
-    path = job_file(wildcards)
+    path = on_disk(job_file(wildcards))
     if CAMPAIGN["retry"] and workflow.is_main_process and retried(Path(path)):
         # As --forcerun with this file: input functions are called before it is decided what to run.
         workflow.dag.forcefiles.add(path)
@@ -186,7 +205,7 @@ def files_so_far(wildcards):
 
 
 def digest_of_files(paths):
-    files = [Path(path) for path in paths]
+    files = [Path(on_disk(path)) for path in paths]
     return digest([(str(file), file.stat().st_mtime_ns) for file in files if file.exists()])
 
 
@@ -214,11 +233,6 @@ wildcard_constraints:
     fingerprint="[0-9a-f]{16}",
     tables=f"{RESULTS}(/partial)?",
     experiment="|".join(OWN),
-
-
-localrules:
-    all,
-    partial,
 
 
 # A local run has no scheduler to count GPUs for it, and one processor.

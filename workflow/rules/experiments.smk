@@ -6,8 +6,8 @@ experiment is a target of its own name.
 """
 
 AGGREGATE_EXPERIMENT = (
-    "python scripts/aggregate_experiment.py {wildcards.experiment} --campaign {params.campaign:q}"
-    f" --files {RESULTS}/{{wildcards.experiment}} --output $(dirname {{output.table}})"
+    f"python {SCRIPTS}/aggregate_experiment.py {{wildcards.experiment}} --campaign {{params.campaign:q}}"
+    f" --files {on_disk(RESULTS)}/{{wildcards.experiment}} --output $(dirname {{output.table}})"
 )
 
 
@@ -33,7 +33,8 @@ rule measure_experiment:
         overrides=experiment_overrides,
         code=measuring_code,
     shell:
-        "said=$(python scripts/run_experiment.py {params.overrides} output={output} 2>&1 | tee {log})"
+        f"said=$(python {SCRIPTS}/run_experiment.py "
+        "{params.overrides} output={output} 2>&1 | tee {log})"
         ' || (echo "$said" >&2; exit 1)'
 
 

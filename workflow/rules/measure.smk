@@ -33,7 +33,8 @@ rule measure_cell:
         code=CODE,
     shell:
         # What a failed job said reaches the person even where the disk is too full for its log.
-        "said=$(python scripts/benchmark.py {params.overrides} output={output} 2>&1 | tee {log})"
+        f"said=$(python {SCRIPTS}/benchmark.py "
+        "{params.overrides} output={output} 2>&1 | tee {log})"
         ' || (echo "$said" >&2; exit 1)'
 
 

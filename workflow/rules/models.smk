@@ -15,5 +15,5 @@ rule prepare_model:
     conda:
         "../../envs/benchmark-cpu.yaml"
     shell:
-        "python scripts/prepare_model.py model={wildcards.model} models_dir=$(dirname {output}) &> {log}"
+        f"python {SCRIPTS}/prepare_model.py model={{wildcards.model}} models_dir={MODELS_DIR} &> {{log}}"
         " || (cat {log} >&2; exit 1)"

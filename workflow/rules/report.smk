@@ -4,6 +4,8 @@ Inputs: measurements, summary, provenance: of this run, or published ones. Outpu
 with the plotted data as CSV, and report.html.
 """
 
+PAGE = ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
+
 for figure, drawn_tables in drawn_from(EXPERIMENTS):
 
     rule:
@@ -28,11 +30,11 @@ for figure, drawn_tables in drawn_from(EXPERIMENTS):
         params:
             script=figure.script,
             caption=figure.caption,
-            target=f"{{tables}}/figures/{figure.name}",
+            target=lambda wildcards, output: Path(output[0]).with_suffix(""),
             options=lambda wildcards, input: [f"--{option}={path}" for option, path in input.items()],
             code=code_hash(f"{figure.script}.py"),
         shell:
-            "python scripts/{params.script}.py {params.options} --output {params.target}"
+            f"python {SCRIPTS}/{{params.script}}.py {{params.options}} --output {{params.target}}"
             " &> {log} || (cat {log} >&2; exit 1)"
 
 
@@ -46,10 +48,6 @@ rule write_report:
             table(f"{experiment}{part}.parquet") for experiment in EXPERIMENTS for part in ("", "-samples")
         ],
         figures=[f"{{tables}}/{file}" for file in FIGURE_FILES],
-        template=[
-            f"workflow/report/{part}"
-            for part in ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
-        ],
     output:
         "{tables}/report.html",
     log:
@@ -58,10 +56,11 @@ rule write_report:
     conda:
         "../../envs/figures.yaml"
     params:
-        figures=lambda wildcards: f"{wildcards.tables}/figures",
         code=code_hash("write_report.py", *REPORT_CODE),
+        page=digest([(REPOSITORY / "workflow/report" / part).read_text() for part in PAGE]),
         limits=sorted_json(CAMPAIGN["limits"]),
     shell:
-        "python scripts/write_report.py --measurements {input.measurements} --summary {input.summary}"
-        " --experiments {input.experiments} --provenance {input.provenance} --figures {params.figures}"
+        f"python {SCRIPTS}/write_report.py"
+        " --measurements {input.measurements} --summary {input.summary}"
+        " --experiments {input.experiments} --provenance {input.provenance} --figures $(dirname {input.figures[0]})"
         " --limits {params.limits:q} --output {output} &> {log} || (cat {log} >&2; exit 1)"
