@@ -17,11 +17,10 @@ from transformers.masking_utils import sdpa_mask
 from inferbench.config import ExecutionConfig, ExecutionMode
 from inferbench.decoding import attention_of, cache_bytes, greedy
 from inferbench.prompts import PromptBatch
+from inferbench.support import STATIC_ATTENTION
 
 #: Steps on a side stream before capture, as torch's notes on CUDA graphs ask for.
 WARMUP_STEPS = 3
-#: Attention over a static cache: the names under which transformers finds the functions below.
-STATIC_ATTENTION = {"sdpa": "inferbench_sdpa", "flash_attention_2": "inferbench_flash", "eager": "eager"}
 
 
 def sdpa_static(module, query, key, value, attention_mask, scaling=None, prefill=False, **kwargs):

@@ -12,7 +12,7 @@ import torch
 from inferbench import checks, load, memory
 from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
-from inferbench.config import BenchmarkConfig, ExecutionMode
+from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, open_gpu, set_up, wait
 from inferbench.nvml import Gpu, validity_flags
@@ -146,30 +146,31 @@ def check(
     found: dict[str, Any] = {}
     if isinstance(decoder, CapturedDecoder):
         checks.check_replay(decoder, batch)
-    requested = config.attention.implementation
-    if isinstance(decoder, CapturedDecoder) or requested.startswith("flash"):
+    attention = config.attention
+    if isinstance(decoder, CapturedDecoder) or attention.implementation not in ("sdpa", "eager"):
         comparable = LoopDecoder(model) if isinstance(decoder, GenerateDecoder) else decoder
         found["check_max_error"] = checks.check_logits(model, comparable, batch, config)
-    prefill, step = profile_attention(decoder, batch, device)
-    found["effective_attention"] = (
-        f"prefill {checks.check_attention(prefill, requested)}, decode {checks.check_attention(step, requested)}"
-    )
+    profiles = profile_attention(decoder, batch, device, attention)
+    ran = [checks.check_attention(profile, attention.implementation) for profile in profiles]
+    found["effective_attention"] = "prefill {}, decode {}".format(*ran)
     return found
 
 
-def profile_attention(decoder, batch: PromptBatch, device: torch.device) -> tuple[StepProfile, StepProfile]:
+def profile_attention(
+    decoder, batch: PromptBatch, device: torch.device, attention: AttentionConfig
+) -> tuple[StepProfile, StepProfile]:
     """Profiles of prefill and of a step, a captured one as ordinary calls, whose operators have names."""
     if isinstance(decoder, GenerateDecoder):
         decoder.generate(batch, 2)
-        prefill = profile_call(lambda: decoder.generate(batch, 1), device)
-        return prefill, profile_call(lambda: decoder.generate(batch, 2), device)
+        prefill = profile_call(lambda: decoder.generate(batch, 1), device, attention)
+        return prefill, profile_call(lambda: decoder.generate(batch, 2), device, attention)
     graph = getattr(decoder, "graph", None)
     if graph is not None:
         decoder.graph = None
     token = decoder.prefill(batch)
     decoder.step(token)
-    prefill = profile_call(lambda: decoder.prefill(batch), device)
-    step = profile_call(lambda: decoder.step(token), device)
+    prefill = profile_call(lambda: decoder.prefill(batch), device, attention)
+    step = profile_call(lambda: decoder.step(token), device, attention)
     if graph is not None:
         decoder.graph = graph
     return prefill, step

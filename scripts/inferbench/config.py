@@ -90,10 +90,20 @@ class PrecisionConfig:
 
 @dataclass
 class AttentionConfig:
-    """`implementation` is the name that transformers gives the backend."""
+    """`implementation` is the name that transformers gives the backend, or that `code` registers it under."""
 
     name: str = MISSING
     implementation: str = MISSING
+    #: module that must be installed, beside torch and transformers
+    package: str | None = None
+    gpu_only: bool = False
+    #: computes in 16 bit alone
+    half_only: bool = False
+    #: regular expression of an operator or kernel that a profile shows when this backend ran; without one it is
+    #: torch's scaled_dot_product_attention or transformers' eager attention
+    shown_as: str | None = None
+    #: Python file that registers it with transformers' AttentionInterface
+    code: str | None = None
 
 
 @dataclass

@@ -22,7 +22,7 @@ HYDRA_DIR = REPOSITORY / "config" / "hydra"
 #: Overrides that say who asked and where things lie, not what is measured.
 LOGISTICS = ("output", "campaign", "cell", "replicate", "fingerprint", "models_dir", "cache_dir")
 #: Keys of a Hydra file that name a file of the repository, whose content counts too.
-FILES = ("prompts", "text")
+FILES = ("prompts", "text", "code")
 
 
 def digest(*parts: Any) -> str:

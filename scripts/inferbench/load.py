@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import runpy
 from collections.abc import Iterator
 
 import torch
@@ -19,6 +20,8 @@ def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
     unless the config says so."""
     # bitsandbytes logs a line for every int8 product.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if config.attention.code:
+        runpy.run_path(str(in_repository(config.attention.code)))
     model = AutoModelForCausalLM.from_pretrained(
         in_repository(config.model.path),
         dtype=DTYPES[config.precision.dtype.value],

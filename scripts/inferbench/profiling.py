@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-#: Operators (on any device) and kernels (in a replayed graph, where no operator is seen) of attention.
-#: The first pattern that matches names it.
-ATTENTION_NAMES = (
-    ("flash_attention_2", r"^flash_attn::|(?<!pytorch_)flash::flash_fwd"),
+from inferbench.config import AttentionConfig
+
+#: Operators (on any device) and kernels (in a replayed graph, where no operator is seen) of torch's
+#: scaled_dot_product_attention, which chooses among several by itself. The first pattern that matches names it.
+SDPA_KERNELS = (
     ("sdpa:flash", r"_scaled_dot_product_flash|pytorch_flash"),
     ("sdpa:efficient", r"_scaled_dot_product_efficient|fmha_cutlass"),
     ("sdpa:cudnn", r"_scaled_dot_product_cudnn|cudnn_generated\w*sdpa"),
     ("sdpa:math", r"_scaled_dot_product_attention_math"),
-    ("flex_attention", r"flex_attention"),
 )
+#: Attention of another package.
+FOREIGN = r"flash_attn|flash_fwd|FlashAtt|flex_attention"
 #: Kernel classes of a step, first match wins.
 KERNEL_CLASSES = (
     ("attention", r"flash|fmha|sdpa|softmax"),
@@ -41,8 +43,13 @@ class StepProfile:
     kernels: list[tuple[str, float, int]]
 
 
-def profile_call(call: Callable[[], object], device: torch.device) -> StepProfile:
-    """Run `call` once under the profiler. Its time there is not a measurement: profiling slows it."""
+def profile_call(
+    call: Callable[[], object], device: torch.device, attention: AttentionConfig | None = None
+) -> StepProfile:
+    """Run `call` once under the profiler. Its time there is not a measurement: profiling slows it.
+
+    attention: the backend that was asked for, whose own pattern names it.
+    """
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -63,21 +70,28 @@ def profile_call(call: Callable[[], object], device: torch.device) -> StepProfil
         spent, count = totals.get(kernel.name, (0.0, 0))
         totals[kernel.name] = (spent + milliseconds, count + 1)
     return StepProfile(
-        attention=attention_names(event.name for event in events),
+        attention=attention_names([event.name for event in events], attention),
         class_ms=class_ms,
         busy_ms=union_length([(k.time_range.start, k.time_range.end) for k in kernels]) / 1000,
         kernels=sorted(((name, *spent) for name, spent in totals.items()), key=lambda row: -row[1]),
     )
 
 
-def attention_names(names) -> set[str]:
-    """Which of ATTENTION_NAMES occur; "eager" if none does but a softmax."""
-    names = list(names)
-    found = {
-        next((label for label, pattern in ATTENTION_NAMES if re.search(pattern, name)), None)
-        for name in names
-    }
-    found.discard(None)
+def attention_names(names: Sequence[str], attention: AttentionConfig | None = None) -> set[str]:
+    """Which attention the operators and kernels of these names are.
+
+    That of `attention` by its own pattern, one of SDPA_KERNELS by its label, one of another package by the
+    name itself; "eager" where there is none of them but a softmax.
+    """
+    patterns = list(SDPA_KERNELS)
+    if attention and attention.shown_as:
+        patterns.insert(0, (attention.implementation, attention.shown_as))
+    labels = [
+        next((label for label, pattern in patterns if re.search(pattern, name)), None) for name in names
+    ]
+    found = set(filter(None, labels))
+    if not (attention and attention.implementation in found):
+        found |= {name for name, label in zip(names, labels) if label is None and re.search(FOREIGN, name)}
     if not found and any(re.search(r"softmax", name, re.IGNORECASE) for name in names):
         found = {"eager"}
     return found

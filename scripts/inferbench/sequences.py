@@ -11,8 +11,9 @@ from typing import Protocol
 import torch
 from transformers import DynamicCache, PreTrainedModel, StaticCache
 
-from inferbench.captured import STATIC_ATTENTION, WARMUP_STEPS, slot_mask
+from inferbench.captured import WARMUP_STEPS, slot_mask
 from inferbench.decoding import attention_of
+from inferbench.support import STATIC_ATTENTION
 
 
 class Sequence(Protocol):

@@ -8,12 +8,9 @@ import torch
 
 from inferbench.config import Device, Dtype, ExecutionMode, Quantisation, RunConfig
 
-#: The package that each backend needs and whether it runs on a CPU.
-ATTENTION_PACKAGES = {
-    "flash_attention_2": "flash_attn",
-    "flash_attention_3": "flash_attn_interface",
-    "flash_attention_4": "flash_attn.cute",
-}
+#: Attention over a static cache, which captured steps need: the names under which transformers finds the
+#: functions of `captured`.
+STATIC_ATTENTION = {"sdpa": "inferbench_sdpa", "flash_attention_2": "inferbench_flash", "eager": "eager"}
 #: Modes whose decode step is captured.
 CAPTURED = (ExecutionMode.cuda_graph, ExecutionMode.compiled)
 
@@ -47,16 +44,13 @@ def unsupported_reason(config: RunConfig, device: torch.device) -> str | None:
 
 
 def _attention_reason(config: RunConfig, device: torch.device) -> str | None:
-    implementation = config.attention.implementation
-    package = ATTENTION_PACKAGES.get(implementation)
-    if package is None:
-        return None
-    if device.type != "cuda":
-        return f"{implementation} runs on CUDA GPUs only; this cell runs on the {device.type}"
-    if not _installed(package):
-        return f"{implementation} needs the package {package}, which is not installed"
-    if config.precision.dtype is Dtype.float32:
-        return f"{implementation} computes in 16 bit only; {config.precision.name} computes in float32"
+    attention = config.attention
+    if attention.gpu_only and device.type != "cuda":
+        return f"{attention.name} runs on CUDA GPUs only; this cell runs on the {device.type}"
+    if attention.package and not _installed(attention.package):
+        return f"{attention.name} needs the package {attention.package}, which is not installed"
+    if attention.half_only and config.precision.dtype is Dtype.float32:
+        return f"{attention.name} computes in 16 bit only; {config.precision.name} computes in float32"
     return None
 
 
@@ -75,7 +69,7 @@ def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
         return f"a CUDA graph needs a CUDA GPU; this cell runs on the {device.type}"
     if config.model.gpus > 1:
         return "one captured step runs on one GPU; this model asks for " + str(config.model.gpus)
-    if implementation not in ("eager", "sdpa", "flash_attention_2"):
+    if implementation not in STATIC_ATTENTION:
         return f"no captured decode step is written for {implementation}"
     if config.precision.quantisation is Quantisation.int8 and config.precision.outlier_threshold > 0:
         return "the outlier path of LLM.int8 synchronises with the host, so its step cannot be captured"

@@ -1,11 +1,13 @@
 """Small real models for tests, made in memory."""
 
 import torch
+from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from inferbench.config import (
+    HYDRA_DIR,
     AttentionConfig,
     BenchmarkConfig,
     Dtype,
@@ -17,6 +19,8 @@ from inferbench.config import (
     Quantisation,
     Source,
     WorkloadConfig,
+    register,
+    resolve,
 )
 from inferbench.experiments.settings import Strategy
 from inferbench.prompts import pad_left
@@ -53,11 +57,18 @@ def unequal_batch(device=CPU):
     return pad_left(rows, padding=0, device=device)
 
 
+def attention_config(name: str) -> AttentionConfig:
+    """What config/hydra/attention/<name>.yaml says."""
+    register()
+    with initialize_config_dir(str(HYDRA_DIR), version_base="1.3"):
+        return resolve(compose("benchmark", [f"attention={name}", "output=none"])).attention
+
+
 def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.float32, **changes):
     config = BenchmarkConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
         precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
-        attention=AttentionConfig(name=attention, implementation=attention),
+        attention=attention_config(attention),
         execution=ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager"),
         workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),
         measure=MeasureConfig(),

@@ -88,7 +88,7 @@ def test_silent_fallback_of_the_attention_is_caught(monkeypatch):
     from transformers.models.llama.modeling_llama import eager_attention_forward
 
     model, batch = tiny_llama("sdpa"), unequal_batch()
-    _, step = profile_attention(LoopDecoder(model), batch, CPU)
+    _, step = profile_attention(LoopDecoder(model), batch, CPU, CONFIG.attention)
     assert checks.check_attention(step, "sdpa").startswith("sdpa:")
 
     def quietly_eager(module, query, key, value, mask, **options):
@@ -97,14 +97,14 @@ def test_silent_fallback_of_the_attention_is_caught(monkeypatch):
         return eager_attention_forward(module, query, key, value, additive, module.scaling, **options)
 
     monkeypatch.setitem(AttentionInterface._global_mapping, "sdpa", quietly_eager)
-    _, step = profile_attention(LoopDecoder(model), batch, CPU)
+    _, step = profile_attention(LoopDecoder(model), batch, CPU, CONFIG.attention)
     with pytest.raises(checks.CheckFailed, match="attention sdpa asked for, but eager ran"):
         checks.check_attention(step, "sdpa")
 
 
 def test_eager_attention_is_recognised_and_not_taken_for_sdpa():
     model, batch = tiny_llama("eager"), unequal_batch()
-    prefill, step = profile_attention(LoopDecoder(model), batch, CPU)
+    prefill, step = profile_attention(LoopDecoder(model), batch, CPU, CONFIG.attention)
     assert checks.check_attention(prefill, "eager") == checks.check_attention(step, "eager") == "eager"
     with pytest.raises(checks.CheckFailed, match="flash_attention_2 asked for, but eager ran"):
         checks.check_attention(step, "flash_attention_2")

@@ -12,7 +12,7 @@ from inferbench import ceilings, load, memory, nvml, profiling, support, worker
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
 from inferbench.timing import half_difference, is_steady, timed, warm_up
-from models import CPU, benchmark_config, tiny_llama
+from models import CPU, attention_config, benchmark_config, tiny_llama
 
 
 def runs(*seconds):
@@ -54,7 +54,7 @@ def test_union_of_overlapping_kernels():
     ("name", "expected"),
     [
         ("void pytorch_flash::flash_fwd_splitkv_kernel<...>", {"sdpa:flash"}),
-        ("void flash::flash_fwd_splitkv_kernel<...>", {"flash_attention_2"}),
+        ("void flash::flash_fwd_splitkv_kernel<...>", {"void flash::flash_fwd_splitkv_kernel<...>"}),
         ("fmha_cutlassF_bf16_aligned_64x128_rf_sm80(...)", {"sdpa:efficient"}),
         ("aten::_scaled_dot_product_flash_attention_for_cpu", {"sdpa:flash"}),
         ("aten::_scaled_dot_product_attention_math", {"sdpa:math"}),
@@ -64,6 +64,24 @@ def test_union_of_overlapping_kernels():
 )
 def test_attention_is_named_by_what_ran(name, expected):
     assert profiling.attention_names([name, "aten::add"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "names", "expected"),
+    [
+        ("flash_attention_2", ["void flash::flash_fwd_splitkv_kernel<...>"], {"flash_attention_2"}),
+        # The operator, and torch's name for the function around it.
+        ("flash_attention_2", ["flash_attn::_flash_attn_forward", "FlashAttnFunc"], {"flash_attention_2"}),
+        ("flash_attention_2", ["void pytorch_flash::flash_fwd_kernel<...>"], {"sdpa:flash"}),
+        ("flash_attention_2", ["aten::_scaled_dot_product_attention_math", "aten::_softmax"], {"sdpa:math"}),
+        ("flash_attention_3", ["flash_attn_3::fwd"], {"flash_attention_3"}),
+        ("flash_attention_3", ["flash_attn::_flash_attn_forward"], {"flash_attn::_flash_attn_forward"}),
+        ("flex_attention", ["triton_tem_fused_flex_attention_0"], {"flex_attention"}),
+        ("flex_attention", ["aten::_softmax"], {"eager"}),
+    ],
+)
+def test_an_attention_backend_is_known_by_the_pattern_of_its_own_file(asked, names, expected):
+    assert profiling.attention_names(names, attention_config(asked)) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inferbench.captured import STATIC_ATTENTION, CapturedDecoder
+from inferbench.captured import CapturedDecoder
 from inferbench.decoding import Decoder, LoopDecoder, greedy
 from inferbench.experiments.settings import Cache, ExperimentConfig
 from inferbench.experiments.setup import host_bound, load_checked, static_decoder
 from inferbench.memory import kv_bytes_per_token, load_shape
 from inferbench.prompts import PromptBatch, joined_prompt
 from inferbench.stages import Stages
-from inferbench.support import Unsupported
+from inferbench.support import STATIC_ATTENTION, Unsupported
 
 
 class UncachedDecoder:
