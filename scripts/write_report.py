@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
 
+from inferbench.beside import read_campaigns
+from inferbench.compare import CompareError
 from inferbench.experiment_tables import read_experiments
 from inferbench.report import write_report
 
@@ -29,7 +32,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--limits", type=json.loads, default={}, help="`limits` of the campaign, as JSON; none when left out"
     )
+    parser.add_argument(
+        "--compare-with",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of another campaign to stand beside",
+    )
     arguments = parser.parse_args(argv)
+    try:
+        others = read_campaigns(arguments.compare_with)
+    except CompareError as error:
+        sys.exit(f"compare_with: {error}")
     write_report(
         pd.read_parquet(arguments.measurements),
         pd.read_parquet(arguments.summary),
@@ -38,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments.figures,
         arguments.output,
         arguments.limits,
+        others,
     )
 
 

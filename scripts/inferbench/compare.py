@@ -40,8 +40,9 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """A row per cell that both have, per pair of cards and per metric of METRICS, in the order of `a`.
 
     Columns: cell, metric, card_a, card_b, between_cards, replicates_a, replicates_b, a and b (geometric
-    means, in the metric's unit), ratio (b / a), low, high (its 95% interval), p_adjusted (Welch on logs,
-    Benjamini-Hochberg over the whole table), finding. Raises CompareError.
+    means, in the metric's unit) with their 95% intervals (a_low, a_high, b_low, b_high), ratio (b / a), low,
+    high (its 95% interval), p_adjusted (Welch on logs, Benjamini-Hochberg over the whole table), finding. Raises
+    CompareError.
     """
     cells = common_cells(a, b)
     if cells.empty:
@@ -54,13 +55,18 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         table_a = _table(rows_a, metric, len(groups_a))[pairs["group_a"]]
         table_b = _table(rows_b, metric, len(groups_b))[pairs["group_b"]]
         ratio, low, high, p = statistics.compare(table_b, table_a)
+        side_a, side_b = statistics.interval(table_a), statistics.interval(table_b)
         block = pairs[["place", "cell", "card_a", "card_b", "between_cards"]].assign(
             metric=metric,
             order=order,
             replicates_a=(~np.isnan(table_a)).sum(axis=1),
             replicates_b=(~np.isnan(table_b)).sum(axis=1),
-            a=statistics.centre(table_a),
-            b=statistics.centre(table_b),
+            a=side_a.centre,
+            a_low=side_a.low,
+            a_high=side_a.high,
+            b=side_b.centre,
+            b_low=side_b.low,
+            b_high=side_b.high,
             ratio=ratio,
             low=low,
             high=high,

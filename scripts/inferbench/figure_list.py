@@ -111,6 +111,18 @@ FIGURES = (
     ),
 )
 
+#: Files of another campaign that this one can stand beside.
+OF_ANOTHER = ("measurements.parquet", "provenance.json")
+#: Drawn where a campaign names others to stand beside, from its measurements and theirs.
+BESIDE = Figure(
+    "beside",
+    "plot_beside",
+    "Decode speed beside other campaigns",
+    "Geometric mean of a cell's replicates here over that in the other campaign, with its 95% interval where both have "
+    "3 replicates or more; logarithmic axis. Inside the grey band (1%) nothing is a finding.",
+    "Other campaigns",
+)
+
 #: Drawn from an experiment's table and samples, and the campaign's summary.
 EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
     "quality": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from inferbench import schema
 from inferbench.advice_words import opening
 from inferbench.answer import MEMORY as MEMORY_TOPIC
 from inferbench.answer import WEIGHTS, Answer, answers, overview
+from inferbench.beside import Campaign, beside
 from inferbench.capacity import largest_batches
 from inferbench.cell_columns import cell_columns, first_rows
 from inferbench.cells import Cell, command
@@ -21,7 +22,7 @@ from inferbench.context import context_sentences
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
-from inferbench.figure_list import EXPERIMENT_FIGURES, FIGURES
+from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES
 from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.pictures import pictures
@@ -72,10 +73,11 @@ def write_report(
     figures: Path,
     output: Path,
     limits: dict[str, float] | None = None,
+    others: Sequence[Campaign] = (),
 ) -> None:
     """Write the page to `output`. Figures that are not in the folder `figures` are named as absent.
 
-    limits: as the campaign file has them.
+    limits: as the campaign file has them. others: campaigns to stand beside this one.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
@@ -85,7 +87,7 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template(TEMPLATE.name).render(
-        page_data(measurements, summary, experiments, provenance, figures, limits or {})
+        page_data(measurements, summary, experiments, provenance, figures, limits or {}, others)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
@@ -98,6 +100,7 @@ def page_data(
     provenance: dict[str, Any],
     figures: Path,
     limits: dict[str, float],
+    others: Sequence[Campaign] = (),
 ) -> dict[str, Any]:
     """Everything that the page shows, by the names that its template uses."""
     campaign = dict(provenance.get("campaign") or {})
@@ -134,6 +137,8 @@ def page_data(
             (name, section(name, own.table, own.samples), pictures(EXPERIMENT_FIGURES[name], figures))
             for name, own in experiments.items()
         ],
+        "beside": beside(measurements, provenance, list(others)) if others else None,
+        "beside_figure": pictures([BESIDE] if others else [], figures),
         "common": common,
         "cells": first_rows(columns),
         "explorer": explorer(columns, summary, campaign),

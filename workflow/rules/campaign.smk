@@ -19,7 +19,7 @@ from inferbench.fingerprint import (
     experiment_code,
     manifest_name,
 )
-from inferbench.figure_list import EXPERIMENT_FIGURES, SUFFIXES, campaign_figures, drawn_from
+from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, OF_ANOTHER, SUFFIXES, drawn_from
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
 
@@ -60,7 +60,7 @@ def sorted_json(value):
 
 
 #: Campaign keys that say neither what is measured nor how it is summarised.
-LOGISTICS = ("retry", "models_dir", "limits", "mem_mb", "cells_per_job")
+LOGISTICS = ("retry", "models_dir", "limits", "compare_with", "mem_mb", "cells_per_job")
 DECLARED = {key: value for key, value in CAMPAIGN.items() if key not in LOGISTICS}
 DECLARATION = sorted_json({key: value for key, value in DECLARED.items() if key != "experiments"})
 
@@ -127,9 +127,21 @@ def draft_manifests(wildcards):
 
 
 EXPERIMENTS = list(CAMPAIGN["experiments"])
-FIGURE_FILES = [
-    f"figures/{figure.name}{suffix}" for figure in campaign_figures(EXPERIMENTS) for suffix in SUFFIXES
-]
+DRAWN = drawn_from(EXPERIMENTS)
+#: What the report and its figure read of each other campaign.
+OTHERS = [os.path.join(folder, name) for folder in CAMPAIGN["compare_with"] for name in OF_ANOTHER]
+if OTHERS:
+    DRAWN.append((BESIDE, {"measurements": "measurements.parquet"}))
+for file in OTHERS if workflow.is_main_process else []:
+    folder = os.path.dirname(file)
+    if os.path.abspath(on_disk(folder)) == os.path.abspath(on_disk(RESULTS)):
+        raise WorkflowError(f"compare_with: {folder} is this campaign's own folder; name another's.")
+    if not os.path.exists(on_disk(file)):
+        raise WorkflowError(
+            f"compare_with: there is no {file}; name the folder of a finished or published campaign,"
+            " or leave it out."
+        )
+FIGURE_FILES = [f"figures/{figure.name}{suffix}" for figure, _ in DRAWN for suffix in SUFFIXES]
 #: What the report runs by an experiment's name.
 REPORT_CODE = [
     f"inferbench/experiments/{experiment}_{part}.py"

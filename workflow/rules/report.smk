@@ -4,15 +4,22 @@ Inputs: measurements, summary, provenance: of this run, or published ones. Outpu
 with the plotted data as CSV, and report.html.
 """
 
+
+def compared(others):
+    """The option of each campaign whose files these are."""
+    return [f"--compare-with={folder}" for folder in dict.fromkeys(map(os.path.dirname, others))]
+
+
 PAGE = ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
 
-for figure, drawn_tables in drawn_from(EXPERIMENTS):
+for figure, drawn_tables in DRAWN:
 
     rule:
         name:
             figure.script
         input:
             **{option: table(name) for option, name in drawn_tables.items()},
+            others=OTHERS if figure is BESIDE else [],
         output:
             report(
                 f"{{tables}}/figures/{figure.name}.svg",
@@ -31,7 +38,10 @@ for figure, drawn_tables in drawn_from(EXPERIMENTS):
             script=figure.script,
             caption=figure.caption,
             target=lambda wildcards, output: Path(output[0]).with_suffix(""),
-            options=lambda wildcards, input: [f"--{option}={path}" for option, path in input.items()],
+            options=lambda wildcards, input: [
+                *(f"--{option}={path}" for option, path in input.items() if option != "others"),
+                *compared(input.others),
+            ],
             code=code_hash(f"{figure.script}.py"),
         shell:
             f"python {SCRIPTS}/{{params.script}}.py {{params.options}} --output {{params.target}}"
@@ -47,6 +57,7 @@ rule write_report:
         tables=[
             table(f"{experiment}{part}.parquet") for experiment in EXPERIMENTS for part in ("", "-samples")
         ],
+        others=OTHERS,
         figures=[f"{{tables}}/{file}" for file in FIGURE_FILES],
     output:
         "{tables}/report.html",
@@ -59,8 +70,9 @@ rule write_report:
         code=code_hash("write_report.py", *REPORT_CODE),
         page=digest([(REPOSITORY / "workflow/report" / part).read_text() for part in PAGE]),
         limits=sorted_json(CAMPAIGN["limits"]),
+        others=lambda wildcards, input: compared(input.others),
     shell:
         f"python {SCRIPTS}/write_report.py"
         " --measurements {input.measurements} --summary {input.summary}"
         " --experiments {input.experiments} --provenance {input.provenance} --figures $(dirname {input.figures[0]})"
-        " --limits {params.limits:q} --output {output} &> {log} || (cat {log} >&2; exit 1)"
+        " --limits {params.limits:q} {params.others} --output {output} &> {log} || (cat {log} >&2; exit 1)"

@@ -1,0 +1,178 @@
+"""A campaign beside others: the same cells on another card or on another day, as the report shows them.
+
+"Here" is the campaign of the report, "there" the other one; a ratio is here ÷ there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from inferbench import schema
+from inferbench.compare import common_cells, compare, load
+from inferbench.page_tables import Table, table_of, with_interval
+from inferbench.presentation import counted, number, split_axes
+
+SPEED = "decode_tokens_per_s"
+AXES = list(schema.AXES)
+#: Packages whose versions stand beside a campaign.
+PACKAGES = ("torch", "transformers", "bitsandbytes")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """measurements: as `schema.measurements`. provenance: as the workflow writes it."""
+
+    name: str
+    measurements: pd.DataFrame
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Sentences; where each campaign's numbers come from; the cells that have a counterpart."""
+
+    sentences: list[str]
+    campaigns: Table
+    common: str
+    cells: Table
+
+
+def read_campaigns(folders: Sequence[Path]) -> list[Campaign]:
+    """The campaigns in these folders, of runs or published, each named by its folder. Raises CompareError."""
+    names = [folder.name for folder in folders]
+    return [
+        Campaign(
+            folder.name if names.count(folder.name) == 1 else str(folder),
+            load(folder),
+            json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+        )
+        for folder in folders
+    ]
+
+
+def comparisons(measurements: pd.DataFrame, others: Iterable[Campaign]) -> pd.DataFrame:
+    """The rows of `compare` with a = there and b = here, the other campaign's name in `other` and the cell's
+    axes beside it. Campaigns without a common cell have none."""
+    cells = measurements[["cell", "model_source", *AXES]].drop_duplicates("cell")
+    found = [
+        compare(other.measurements, measurements).assign(other=other.name)
+        for other in others
+        if len(common_cells(other.measurements, measurements))
+    ]
+    if not found:
+        return pd.DataFrame(columns=["other", "metric", "ratio"])
+    there_and_here = {
+        "no valid value in A": "no valid value there",
+        "no valid value in B": "no valid value here",
+    }
+    return cells.merge(pd.concat(found).replace({"finding": there_and_here}), on="cell")
+
+
+def beside(measurements: pd.DataFrame, provenance: dict[str, Any], others: list[Campaign]) -> Beside:
+    """What the report says of the campaign of `measurements` beside these others."""
+    rows = comparisons(measurements, others)
+    here = Campaign("this campaign", measurements, provenance)
+    speed = rows[rows["metric"] == SPEED]
+    common, _ = split_axes(speed, AXES) if len(speed) else ("", [])
+    return Beside(
+        [sentence for other in others for sentence in _sentences(measurements, other, speed)],
+        _campaigns([here, *others]),
+        common,
+        _cells(rows, len(others) > 1),
+    )
+
+
+def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame) -> list[str]:
+    common = len(common_cells(other.measurements, measurements))
+    alone = [table["cell"].nunique() - common for table in (measurements, other.measurements)]
+    said = [
+        f"Beside {other.name}: {counted(common, 'cell')} in both campaigns, {alone[0]} here alone, {alone[1]} there"
+        " alone."
+    ]
+    rows = speed[(speed["other"] == other.name) & speed["ratio"].notna()]
+    if rows.empty:
+        return [*said, f"No cell has a valid replicate both here and in {other.name}."]
+    _, varying = split_axes(speed, AXES)
+    least, most = rows.loc[rows["ratio"].idxmin()], rows.loc[rows["ratio"].idxmax()]
+    counts = ", ".join(f"{count} {finding}" for finding, count in rows["finding"].value_counts().items())
+    said.append(
+        f"Decode speed here is {number(np.exp(np.log(rows['ratio'].astype(float)).mean()))} times that of {other.name}"
+        f" in the geometric mean of {counted(len(rows), 'comparison')}, from {number(least['ratio'])} times"
+        f" ({_words(least, varying)}) to {number(most['ratio'])} times ({_words(most, varying)}): {counts}."
+    )
+    if count := int(rows["between_cards"].sum()):
+        said.append(
+            f"{count} of these {counted(len(rows), 'ratio')} {'is' if count == 1 else 'are'} between two cards:"
+            f" {'it shows' if count == 1 else 'they show'} what the cards differ by together with whatever else changed."
+        )
+    return said
+
+
+def _words(row: pd.Series, axes: list[str]) -> str:
+    return ", ".join(
+        f"batch {row[axis]}" if axis == "batch_size" else str(row[axis]) for axis in axes or AXES
+    )
+
+
+def _campaigns(campaigns: list[Campaign]) -> Table:
+    """Card, driver, versions and date of each campaign; what differs inside one is listed."""
+    tables = [campaign.measurements for campaign in campaigns]
+    texts: dict[str, Iterable[str]] = {
+        "campaign": [campaign.name for campaign in campaigns],
+        "card": [_listed(table["device_name"]) for table in tables],
+        "UUID": [_listed(table["device_uuid"].dropna().str.slice(0, 12)) for table in tables],
+        "driver": [_listed(table["driver"]) for table in tables],
+        "host": [_listed(table["host"]) for table in tables],
+        "versions": [_versions(campaign.provenance) for campaign in campaigns],
+        "measured (UTC)": [_dates(table["started_at"]) for table in tables],
+        "commit": [_listed(table["git_commit"]) for table in tables],
+        "valid replicates": [str(int(table["valid"].sum())) for table in tables],
+    }
+    return table_of(texts, {*texts} - {"valid replicates"})
+
+
+def _cells(rows: pd.DataFrame, several: bool) -> Table:
+    if rows.empty:
+        return Table([], set(), [])
+    keys = ["cell", "other", "card_a", "card_b"]
+    ttft = rows[rows["metric"] == "ttft_ms"].set_index(keys)
+    speed = rows[rows["metric"] == SPEED].set_index(keys, drop=False)
+    ttft = ttft.loc[speed.index]
+    _, varying = split_axes(speed, AXES)
+    texts: dict[str, Iterable[str]] = {
+        axis.replace("_", " "): speed[axis].astype(str) for axis in varying or ["precision"]
+    }
+    texts |= {"beside": speed["other"]} if several else {}
+    if speed.duplicated(["cell", "other"]).any():
+        texts |= {"card there": speed["card_a"].fillna("-"), "card here": speed["card_b"].fillna("-")}
+    words = {*texts} - {"batch size"}
+    texts["there, tokens/s"] = with_interval(speed["a"], speed["a_low"], speed["a_high"])
+    texts["here, tokens/s"] = with_interval(speed["b"], speed["b_low"], speed["b_high"])
+    texts["here ÷ there"] = with_interval(speed["ratio"], speed["low"], speed["high"])
+    texts["here is"] = speed["finding"]
+    texts["TTFT, here ÷ there"] = with_interval(ttft["ratio"], ttft["low"], ttft["high"])
+    return table_of(texts, {*words, "here is"})
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(values.dropna())) or "-"
+
+
+def _versions(provenance: dict[str, Any]) -> str:
+    versions = [cell.get("versions") or {} for cell in provenance.get("cells") or []]
+    found = {
+        package: dict.fromkeys(own[package] for own in versions if package in own) for package in PACKAGES
+    }
+    return ", ".join(f"{package} {'/'.join(own)}" for package, own in found.items() if own) or "-"
+
+
+def _dates(started: pd.Series) -> str:
+    days = sorted(set(started.dropna().str.slice(0, 10)))
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "-"
