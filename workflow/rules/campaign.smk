@@ -142,6 +142,13 @@ for file in OTHERS if workflow.is_main_process else []:
             " or leave it out."
         )
 FIGURE_FILES = [f"figures/{figure.name}{suffix}" for figure, _ in DRAWN for suffix in SUFFIXES]
+
+
+def compared(others):
+    """The option of each campaign whose files these are."""
+    return [f"--compare-with={folder}" for folder in dict.fromkeys(map(os.path.dirname, others))]
+
+
 #: What the report runs by an experiment's name.
 REPORT_CODE = [
     f"inferbench/experiments/{experiment}_{part}.py"

@@ -4,12 +4,6 @@ Inputs: measurements, summary, provenance: of this run, or published ones. Outpu
 with the plotted data as CSV, and report.html.
 """
 
-
-def compared(others):
-    """The option of each campaign whose files these are."""
-    return [f"--compare-with={folder}" for folder in dict.fromkeys(map(os.path.dirname, others))]
-
-
 PAGE = ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
 
 for figure, drawn_tables in DRAWN:
