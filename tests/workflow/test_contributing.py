@@ -79,3 +79,187 @@ def test_an_attention_backend_that_computes_something_else_has_no_number(fresh):
     [row] = measured(fresh, precision=["fp32"], attention=["sdpa-math"]).itertuples()
     assert row.status == "failed"
     assert "logits differ from the plain loop's" in row.reason
+
+
+FIGURE = '''
+"""Draw how many replicates ended how."""
+
+import matplotlib.pyplot as plt
+
+from inferbench.figures import heading, run
+
+
+def draw(measurements, summary):
+    """The figure and its data."""
+    data = measurements.groupby("status").size().rename("replicates").reset_index()
+    figure, axes = plt.subplots(layout="constrained")
+    axes.barh(data["status"], data["replicates"])
+    heading(figure, "Replicates by status")
+    return figure, data
+
+
+def main(argv=None):
+    """The command line."""
+    run(draw, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()
+'''
+FIGURE_ENTRY = """FIGURES = (
+    Figure("statuses", "plot_statuses", "Replicates by status", "How many ended how.", "Status"),
+"""
+
+
+def test_a_figure_of_the_grid_is_a_script_and_an_entry(finished):
+    finished.path("scripts/plot_statuses.py").write_text(FIGURE)
+    finished.edit("scripts/inferbench/figure_list.py", "\nFIGURES = (\n", f"\n{FIGURE_ENTRY}")
+    assert finished.planned() == {"plot_statuses", "write_report", "all"}
+    done = finished.snakemake()
+    assert done.code == 0, done.output
+    # 2 precisions and 2 batch sizes of each attention; flash_attention_2 needs a GPU.
+    drawn = finished.path("results/tiny/figures/statuses.csv").read_text().splitlines()
+    assert drawn == ["status,replicates", "ok,4", "unsupported,4"]
+    assert "How many ended how." in finished.path("results/tiny/report.html").read_text()
+
+
+#: An experiment `prefill`: the first prefill of a process, and later ones.
+EXPERIMENT = {
+    "config/hydra/experiment/prefill.yaml": """
+defaults: [prefill_schema, _self_]
+name: prefill
+prompts: config/prompts.yaml
+prompt_tokens: 16
+rounds: 3
+""",
+    "scripts/inferbench/experiments/prefill.py": '''
+"""The first prefill of a process, and later ones."""
+
+import time
+
+import torch
+
+from inferbench.decoding import LoopDecoder
+from inferbench.experiments.setup import load_checked
+from inferbench.memory import load_shape
+from inferbench.prompts import PromptBatch, joined_prompt
+
+
+def measure(config, device, stages, record):
+    """Fill `record`; a sample is one prefill."""
+    settings = config.experiment
+    model, tokenizer = load_checked(config, device, stages, record)
+    vocabulary = load_shape(config).vocabulary
+    ids = joined_prompt(settings.prompts, settings.prompt_tokens, config.seed, tokenizer, vocabulary)
+    batch, decoder = PromptBatch(torch.tensor([ids], device=device), None), LoopDecoder(model)
+    record["samples"] = []
+    with stages("measure"):
+        for _ in range(settings.rounds):
+            started = time.perf_counter()
+            decoder.prefill(batch).tolist()
+            record["samples"].append({"prefill_ms": 1000 * (time.perf_counter() - started)})
+''',
+    "scripts/inferbench/experiments/prefill_table.py": '''
+"""The table of the experiment `prefill`: a row per cell and replicate."""
+
+from inferbench.schema import integer, number
+
+KEY = ("cell", "replicate")
+COLUMNS = {
+    "first_ms": number("time of the process's first prefill"),
+    "later_ms": number("time of the last one"),
+    "rounds": integer("prefills"),
+}
+
+
+def rows(config, record, samples):
+    """The row of one job that ended ok."""
+    times = [sample["prefill_ms"] for sample in samples]
+    return [{"first_ms": times[0], "later_ms": times[-1], "rounds": len(times)}]
+''',
+    "scripts/inferbench/experiments/prefill_report.py": '''
+"""What the report says of the experiment `prefill`."""
+
+from inferbench.sections import Section
+
+
+def section(table, samples):
+    """The section of the table and its samples."""
+    return Section("Prefill", "What does the first prefill cost?", [f"{len(samples)} prefills were timed."])
+''',
+    "scripts/plot_prefill.py": '''
+"""Draw the first prefill of a process beside the last."""
+
+import matplotlib.pyplot as plt
+
+from inferbench.figures import EXPERIMENT_TABLES, heading, run
+
+
+def draw(table, samples, summary):
+    """The figure and its data."""
+    data = table[["cell", "first_ms", "later_ms"]]
+    figure, axes = plt.subplots(layout="constrained")
+    axes.plot(data["first_ms"].astype(float), data["later_ms"].astype(float), "o")
+    heading(figure, "First prefill, and later ones")
+    return figure, data
+
+
+def main(argv=None):
+    """The command line."""
+    run(draw, __doc__, argv, EXPERIMENT_TABLES)
+
+
+if __name__ == "__main__":
+    main()
+''',
+}
+#: file -> (line, what stands there then)
+DECLARATIONS = {
+    "scripts/inferbench/experiments/settings.py": (
+        "SETTINGS = {cls().name: cls for cls in (Quality,",
+        """@dataclass
+class Prefill:
+    name: str = "prefill"
+    prompts: str = MISSING
+    prompt_tokens: int = MISSING
+    rounds: int = MISSING
+
+
+SETTINGS = {cls().name: cls for cls in (Prefill, Quality,""",
+    ),
+    "scripts/inferbench/experiment_cells.py": ("OWN = {\n", 'OWN = {\n    "prefill": {},\n'),
+    "scripts/inferbench/figure_list.py": (
+        "EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {\n",
+        """EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
+    "prefill": (Figure("prefill", "plot_prefill", "First prefill", "And later ones.", "Prefill"),),
+""",
+    ),
+    "workflow/schemas/config.schema.yaml": (
+        "      streaming:\n",
+        """      prefill:
+        type: object
+        additionalProperties: false
+        properties: {model: *names, precision: *names, attention: *names, replicates: *replicates, settings: *settings}
+      streaming:
+""",
+    ),
+}
+
+
+def test_an_experiment_is_five_files_and_four_declarations(fresh):
+    for name, text in EXPERIMENT.items():
+        fresh.path(name).write_text(text)
+    for name, (line, then) in DECLARATIONS.items():
+        fresh.edit(name, line, then)
+    fresh.campaign(
+        axes={"precision": ["fp32"], "attention": ["sdpa"], "batch_size": [1]},
+        baseline={"precision": "fp32"},
+        experiments={"prefill": {"settings": {"rounds": 4}}},
+    )
+    done = fresh.snakemake("prefill", "results/tiny/report.html")
+    assert done.code == 0, done.output
+    [row] = fresh.table("results/tiny/prefill.parquet").itertuples()
+    assert (row.cell, row.status, row.rounds) == ("tiny--fp32--sdpa", "ok", 4)
+    assert row.first_ms > 0 and row.later_ms > 0
+    assert fresh.path("results/tiny/figures/prefill.svg").exists()
+    assert "4 prefills were timed." in fresh.path("results/tiny/report.html").read_text()
