@@ -130,7 +130,8 @@ def code_hash(*entries: str) -> str:
 
 def experiment_code(experiment: str) -> tuple[str, ...]:
     """What `code_hash` takes for the process that measures an experiment."""
-    return "inferbench/worker.py", f"inferbench/experiments/{experiment}.py"
+    own = (f"inferbench/experiments/{experiment}{part}.py" for part in ("", "_settings"))
+    return "inferbench/worker.py", *own
 
 
 @cache

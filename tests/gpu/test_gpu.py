@@ -17,7 +17,10 @@ from inferbench.cell import open_gpu
 from inferbench.config import Dtype, ExecutionMode
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
 from inferbench.experiments import batching, kv_cache, streaming
-from inferbench.experiments.settings import Batching, Cache, KvCache, Streaming
+from inferbench.experiments.batching_settings import Settings as Batching
+from inferbench.experiments.kv_cache_settings import Cache
+from inferbench.experiments.kv_cache_settings import Settings as KvCache
+from inferbench.experiments.streaming_settings import Settings as Streaming
 from inferbench.profiling import profile_call
 from inferbench.stages import Stages
 from models import benchmark_config, execution, tiny_llama, unequal_batch

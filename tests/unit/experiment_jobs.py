@@ -8,7 +8,6 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from inferbench.config import (
-    AttentionConfig,
     Dtype,
     ExecutionMode,
     ModelConfig,
@@ -19,7 +18,7 @@ from inferbench.experiment_tables import table_schema
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.schema import validate
 from inferbench.stages import Stages
-from models import CPU, execution, tiny_llama
+from models import CPU, attention_config, execution, tiny_llama
 
 
 def experiment_config(
@@ -29,7 +28,7 @@ def experiment_config(
     return ExperimentConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path=str(path)),
         precision=PrecisionConfig(name=dtype.value, dtype=dtype),
-        attention=AttentionConfig(name=attention, implementation=attention),
+        attention=attention_config(attention),
         execution=execution(ExecutionMode.loop),
         experiment=settings,
     )

@@ -14,8 +14,8 @@ from inferbench.checks import CheckFailed
 from inferbench.config import Dtype, PrecisionConfig, Quantisation, in_repository
 from inferbench.experiments import batching
 from inferbench.experiments.batching_report import section
+from inferbench.experiments.batching_settings import Settings as Batching
 from inferbench.experiments.batching_table import centres, jobs, padding_share, rows, speeds
-from inferbench.experiments.settings import Batching
 from inferbench.prompts import PromptBatch
 from models import tiny_llama
 

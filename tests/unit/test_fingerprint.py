@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from inferbench import fingerprint
-from inferbench.fingerprint import cell_fingerprint, code_hash
+from inferbench.fingerprint import cell_fingerprint, code_hash, experiment_code
 
 CELL = ["model=tiny", "precision=nf4", "attention=sdpa", "execution=loop", "workload=short", "device=cpu"]
 
@@ -186,3 +186,23 @@ def test_a_text_that_a_setting_names_counts(repository):
     assert hashed() == default
     (repository / "config" / "quality.txt").write_text("another text")
     assert hashed() != default
+
+
+@pytest.mark.parametrize(
+    ("added_to", "changed"),
+    [
+        ("kv_cache_settings", True),
+        ("kv_cache", True),
+        ("streaming_settings", False),
+        ("prefill_settings", False),
+    ],
+)
+def test_an_experiments_code_is_its_own(tmp_path, monkeypatch, added_to, changed):
+    before = code_hash(*experiment_code("kv_cache"))
+    scripts = tmp_path / "scripts"
+    shutil.copytree(fingerprint.SCRIPTS, scripts)
+    with (scripts / f"inferbench/experiments/{added_to}.py").open("a") as file:
+        file.write("\nADDED = 1\n")
+    monkeypatch.setattr(fingerprint, "SCRIPTS", scripts)
+    forget()
+    assert (code_hash(*experiment_code("kv_cache")) != before) is changed

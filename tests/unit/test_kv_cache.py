@@ -11,9 +11,12 @@ from inferbench.captured import CapturedDecoder
 from inferbench.config import ConfigError
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import kv_cache
+from inferbench.experiments.batching_settings import Settings as Batching
 from inferbench.experiments.kv_cache_report import section
+from inferbench.experiments.kv_cache_settings import Cache
+from inferbench.experiments.kv_cache_settings import Settings as KvCache
 from inferbench.experiments.kv_cache_table import rows, slopes
-from inferbench.experiments.settings import Batching, Cache, KvCache, Streaming
+from inferbench.experiments.streaming_settings import Settings as Streaming
 from inferbench.prompts import PromptBatch
 from inferbench.support import Unsupported
 from models import CPU, tiny_llama

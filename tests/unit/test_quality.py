@@ -24,13 +24,14 @@ from inferbench.config import (
 )
 from inferbench.experiments import quality
 from inferbench.experiments.quality_report import section
+from inferbench.experiments.quality_settings import Settings as Quality
 from inferbench.experiments.quality_table import ranked, rows
-from inferbench.experiments.settings import ExperimentConfig, Quality
+from inferbench.experiments.settings import ExperimentConfig
 from inferbench.stages import Stages
 from inferbench.support import Unsupported
 from made_up_experiments import draw_experiment, experiment_table
 from made_up_tables import demo_measurements, demo_summary
-from models import CPU, tiny_llama
+from models import CPU, attention_config, tiny_llama
 from test_smollm2 import folder  # noqa: F401  the converted model
 
 HALF = [[0.5, 0.25, 0.25]]
@@ -142,7 +143,7 @@ def test_a_synthetic_model_is_unsupported_before_anything_loads(tmp_path):
 
 def test_a_reference_that_cannot_run_is_unsupported(tmp_path):
     config = job(tmp_path / "absent", PrecisionConfig("bf16", Dtype.bfloat16))
-    config.attention = AttentionConfig("flash_attention_2", "flash_attention_2")
+    config.attention = attention_config("flash_attention_2")
     with pytest.raises(Unsupported, match="reference precision fp32: flash_attention_2"):
         quality.measure(config, CPU, None, {})
 

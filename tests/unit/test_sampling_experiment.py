@@ -25,8 +25,9 @@ from inferbench.experiments import sampling
 from inferbench.experiments.requests import choose_prompts, request_ids, until_end
 from inferbench.experiments.sampling import SamplingDecoder, log_likelihood, row_shares
 from inferbench.experiments.sampling_report import section
+from inferbench.experiments.sampling_settings import Settings as Sampling
 from inferbench.experiments.sampling_table import per_strategy, rows
-from inferbench.experiments.settings import ExperimentConfig, Sampling, Strategy
+from inferbench.experiments.settings import ExperimentConfig, Strategy
 from inferbench.prompts import pad_left
 from inferbench.stages import Stages
 from made_up_experiments import draw_experiment, experiment_table

@@ -18,13 +18,9 @@ from inferbench.config import (
     Source,
 )
 from inferbench.experiments import speculative
-from inferbench.experiments.settings import (
-    DraftConfig,
-    DraftMethod,
-    ExperimentConfig,
-    Speculative,
-    Strategy,
-)
+from inferbench.experiments.settings import ExperimentConfig, Strategy
+from inferbench.experiments.speculative_settings import DraftConfig, DraftMethod
+from inferbench.experiments.speculative_settings import Settings as Speculative
 from inferbench.experiments.speculative_table import rows
 from inferbench.sequences import GrowingSequence
 from inferbench.stages import Stages

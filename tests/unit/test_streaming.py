@@ -21,8 +21,8 @@ from experiment_jobs import experiment_table, measured
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import streaming as experiment
 from inferbench.experiments.requests import end_tokens, request_ids
-from inferbench.experiments.settings import Streaming
 from inferbench.experiments.streaming_report import section
+from inferbench.experiments.streaming_settings import Settings as Streaming
 from inferbench.experiments.streaming_table import latencies, overhead, rows, token_times
 from inferbench.prompts import PromptBatch
 from inferbench.streaming import (

@@ -159,6 +159,21 @@ def measure(config, device, stages, record):
             decoder.prefill(batch).tolist()
             record["samples"].append({"prefill_ms": 1000 * (time.perf_counter() - started)})
 ''',
+    "scripts/inferbench/experiments/prefill_settings.py": '''
+"""What can be set of the experiment `prefill`; the values stand in its Hydra file."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Settings:
+    name: str = "prefill"
+    prompts: str = MISSING
+    prompt_tokens: int = MISSING
+    rounds: int = MISSING
+''',
     "scripts/inferbench/experiments/prefill_table.py": '''
 """The table of the experiment `prefill`: a row per cell and replicate."""
 
@@ -215,18 +230,6 @@ if __name__ == "__main__":
 }
 #: file -> (line, what stands there then)
 DECLARATIONS = {
-    "scripts/inferbench/experiments/settings.py": (
-        "SETTINGS = {cls().name: cls for cls in (Quality,",
-        """@dataclass
-class Prefill:
-    name: str = "prefill"
-    prompts: str = MISSING
-    prompt_tokens: int = MISSING
-    rounds: int = MISSING
-
-
-SETTINGS = {cls().name: cls for cls in (Prefill, Quality,""",
-    ),
     "scripts/inferbench/experiment_cells.py": ("OWN = {\n", 'OWN = {\n    "prefill": {},\n'),
     "scripts/inferbench/figure_list.py": (
         "EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {\n",
@@ -246,7 +249,7 @@ SETTINGS = {cls().name: cls for cls in (Prefill, Quality,""",
 }
 
 
-def test_an_experiment_is_five_files_and_four_declarations(fresh):
+def test_an_experiment_is_six_files_and_three_declarations(fresh):
     for name, text in EXPERIMENT.items():
         fresh.path(name).write_text(text)
     for name, (line, then) in DECLARATIONS.items():

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from inferbench.captured import CapturedDecoder
 from inferbench.decoding import Decoder, LoopDecoder, greedy
-from inferbench.experiments.settings import Cache, ExperimentConfig
+from inferbench.experiments.kv_cache_settings import Cache
+from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import host_bound, load_checked, static_decoder
 from inferbench.memory import kv_bytes_per_token, load_shape
 from inferbench.prompts import PromptBatch, joined_prompt

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from inferbench.config import ConfigError, Source, in_repository
 from inferbench.decoding import LoopDecoder, decode
+from inferbench.experiments.quality_settings import Settings
 from inferbench.experiments.requests import choose_prompts, request_ids, until_end
-from inferbench.experiments.settings import ExperimentConfig, Quality
+from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import load_checked
 from inferbench.load import load_tokenizer
 from inferbench.prompts import PromptBatch, pad_left
@@ -40,7 +41,7 @@ CONTINUATION = (
 def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record`; a sample is one window, or one continuation. The reference model comes first and is
     gone before the other is loaded; of it the log-probabilities stay, on the host."""
-    settings: Quality = config.experiment
+    settings: Settings = config.experiment
     reference = replace(config, precision=settings.reference)
     require_comparable(config, reference, device)
     tokenizer = load_tokenizer(config.model)
@@ -80,7 +81,7 @@ def require_comparable(config: ExperimentConfig, reference: ExperimentConfig, de
         raise Unsupported(f"reference precision {reference.precision.name}: {reason}")
 
 
-def text_windows(settings: Quality, tokenizer) -> list[torch.Tensor]:
+def text_windows(settings: Settings, tokenizer) -> list[torch.Tensor]:
     """Windows (T,) of the text, spread evenly over it, each begun as the tokenizer begins a text. Raises
     ConfigError when the text is too short."""
     begin = tokenizer("").input_ids

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from inferbench.decoding import Decoder
 from inferbench.experiments.requests import choose_prompts, request_ids, until_end
-from inferbench.experiments.settings import ExperimentConfig, Sampling, Strategy
+from inferbench.experiments.sampling_settings import Settings
+from inferbench.experiments.settings import ExperimentConfig, Strategy
 from inferbench.experiments.setup import fastest_decoder, host_bound, load_checked
 from inferbench.memory import load_shape
 from inferbench.prompts import PromptBatch, pad_left
@@ -57,7 +58,7 @@ class SamplingDecoder:
 
 def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record`; a sample is one text. Greedy decoding of the same batch is timed beside the strategy."""
-    settings: Sampling = config.experiment
+    settings: Settings = config.experiment
     model, tokenizer = load_checked(config, device, stages, record)
     requests = make_requests(config, tokenizer)
     rows = [(prompt, seed) for prompt in requests for seed in range(1, settings.seeds + 1)]
@@ -90,7 +91,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
 
 def make_requests(config: ExperimentConfig, tokenizer) -> dict[str, list[int]]:
     """Token ids by prompt: shipped texts, or for a model without a tokenizer (synthetic) random ids."""
-    settings: Sampling = config.experiment
+    settings: Settings = config.experiment
     if tokenizer is None:
         rng = random.Random(config.seed)
         vocabulary = load_shape(config).vocabulary

@@ -1,26 +1,19 @@
-"""What an experiment means: the structured configs that Hydra fills from `config/hydra/experiment/`."""
+"""What an experiment means: the structured configs that Hydra fills from `config/hydra/`.
+
+What is an experiment's own stands in `<name>_settings.py`, so that another experiment's is no part of what its
+numbers depend on.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from inferbench.config import ConfigError, ModelConfig, PrecisionConfig, RunConfig, at_least
-
-
-class Cache(Enum):
-    off = "off"
-    dynamic = "dynamic"
-    static = "static"
-
-
-class DraftMethod(Enum):
-    model = "model"
-    prompt_lookup = "prompt_lookup"
+from inferbench.config import HYDRA_DIR, ConfigError, RunConfig, at_least
 
 
 @dataclass
@@ -54,108 +47,8 @@ class Strategy:
 
 
 @dataclass
-class DraftConfig:
-    """Who proposes tokens. A draft without a model of its own is a copy of the main one in `precision`."""
-
-    name: str = MISSING
-    method: DraftMethod = DraftMethod.model
-    model: ModelConfig | None = None
-    precision: PrecisionConfig | None = None
-
-
-@dataclass
-class Quality:
-    """The windows of the text are `window_tokens` long, spread evenly over it, and none overlaps another."""
-
-    name: str = "quality"
-    text: str = MISSING
-    windows: int = MISSING
-    window_tokens: int = MISSING
-    #: greedy continuations shown side by side
-    prompts: str = MISSING
-    continuations: int = MISSING
-    new_tokens: int = MISSING
-    reference: PrecisionConfig = field(default_factory=PrecisionConfig)
-
-    def __post_init__(self) -> None:
-        # The first token of a window is predicted by nothing.
-        at_least("experiment.window_tokens", self.window_tokens, 2)
-
-
-@dataclass
-class Sampling:
-    """Every prompt is continued once for each of `seeds` seeds, all in one batch."""
-
-    name: str = "sampling"
-    prompts: str = MISSING
-    prompt_count: int = MISSING
-    seeds: int = MISSING
-    new_tokens: int = MISSING
-    strategy: Strategy = field(default_factory=Strategy)
-
-    def __post_init__(self) -> None:
-        # The first token has no step to time.
-        at_least("experiment.new_tokens", self.new_tokens, 2)
-
-
-@dataclass
-class Batching:
-    name: str = "batching"
-    prompts: str = MISSING
-    batch_size: int = MISSING
-    new_tokens: int = MISSING
-    #: whole rounds (one by one, then as a batch) that are timed
-    rounds: int = MISSING
-
-    def __post_init__(self) -> None:
-        at_least("experiment.new_tokens", self.new_tokens, 2)
-
-
-@dataclass
-class KvCache:
-    """lengths: contexts, in tokens, at which a step is timed."""
-
-    name: str = "kv_cache"
-    prompts: str = MISSING
-    cache: Cache = MISSING
-    lengths: list[int] = MISSING
-    steps: int = MISSING
-
-
-@dataclass
-class Streaming:
-    name: str = "streaming"
-    prompts: str = MISSING
-    prompt_tokens: int = MISSING
-    new_tokens: int = MISSING
-    #: pairs of runs, one streamed and one not
-    rounds: int = MISSING
-
-    def __post_init__(self) -> None:
-        # Latencies between tokens, of which the first half is compared with the second.
-        at_least("experiment.new_tokens", self.new_tokens, 3)
-
-
-@dataclass
-class Speculative:
-    """draft_tokens: how many a draft proposes before the main model checks them."""
-
-    name: str = "speculative"
-    prompts: str = MISSING
-    prompt_count: int = MISSING
-    prompt_tokens: int = MISSING
-    new_tokens: int = MISSING
-    draft_tokens: int = MISSING
-    draft: DraftConfig = field(default_factory=DraftConfig)
-    strategy: Strategy = field(default_factory=Strategy)
-
-
-SETTINGS = {cls().name: cls for cls in (Quality, Sampling, Batching, KvCache, Streaming, Speculative)}
-
-
-@dataclass
 class ExperimentConfig(RunConfig):
-    """One cell of an experiment, one replicate. `experiment` is one of the classes above."""
+    """One cell of an experiment, one replicate. `experiment` is its `Settings`."""
 
     experiment: Any = MISSING
 
@@ -171,13 +64,18 @@ def register() -> None:
     """Make the dataclasses known to Hydra under the names that the YAML files extend."""
     store = ConfigStore.instance()
     store.store(name="experiment_schema", node=ExperimentConfig)
-    for name, settings in SETTINGS.items():
-        store.store(group="experiment", name=f"{name}_schema", node=settings)
+    for name in (file.stem for file in (HYDRA_DIR / "experiment").glob("*.yaml")):
+        store.store(group="experiment", name=f"{name}_schema", node=settings_of(name))
+
+
+def settings_of(experiment: str) -> type:
+    """The class of an experiment's own settings."""
+    return import_module(f"inferbench.experiments.{experiment}_settings").Settings
 
 
 def typed(plain: dict[str, Any]) -> ExperimentConfig:
     """The config of a plain, resolved one."""
-    settings = SETTINGS[plain["experiment"]["name"]]
+    settings = settings_of(plain["experiment"]["name"])
     merged = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), plain)
     merged.experiment = OmegaConf.merge(OmegaConf.structured(settings), plain["experiment"])
     return OmegaConf.to_object(merged)

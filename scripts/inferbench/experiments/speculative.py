@@ -13,8 +13,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from inferbench import checks, load
 from inferbench.config import Dtype, Lengths, WorkloadConfig
-from inferbench.experiments.settings import DraftMethod, ExperimentConfig
+from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import can_capture, load_checked
+from inferbench.experiments.speculative_settings import DraftMethod
 from inferbench.prompts import make_batch
 from inferbench.sequences import GrowingSequence, Sequence, StaticSequence
 from inferbench.speculative import (
