@@ -12,7 +12,7 @@ AGGREGATE = (
 
 rule aggregate_cells:
     input:
-        EVERY_CELL,
+        lambda wildcards: EVERY_CELL,
     output:
         **tables(RESULTS),
     log:

@@ -174,8 +174,14 @@ def experiment_files(experiment):
     ]
 
 
-#: Every file of the grid and of the experiments: a deleted one is measured again.
-EVERY_JOB = [EVERY_CELL, *map(experiment_files, EXPERIMENTS)]
+def deleted_files(wildcards):
+    """Files of the grid and of the experiments that are gone and whose table is there: nothing else would have
+    them measured again, where a table that is to be made has every file of its own measured."""
+    if CAMPAIGN["source"] == "published":
+        return []
+    made_of = {"measurements": EVERY_CELL} | {name: experiment_files(name) for name in EXPERIMENTS}
+    made = [files for table, files in made_of.items() if Path(f"{RESULTS}/{table}.parquet").exists()]
+    return [file for files in made for file in files if not Path(file).exists()]
 
 
 def cell_of(wildcards):

@@ -40,4 +40,4 @@ rule measure_cell:
 
 rule cells:
     input:
-        EVERY_CELL,
+        lambda wildcards: EVERY_CELL,
