@@ -74,10 +74,14 @@ def _draw_panel(
     valid = cells["valid"] & cells["value"].notna()
     values = np.full((len(rows), len(columns)), np.nan)
     values[cells["y"][valid], cells["x"][valid]] = cells["value"][valid]
-    if valid.any():
-        # Not seaborn's heatmap: it draws the whole figure once per panel, minutes where there are many.
-        look = {"edgecolors": "white", "linewidth": 1} if words else {"rasterized": True}
-        axes.pcolormesh(np.ma.masked_invalid(values), norm=norm, cmap=COLOURS, **look)
+    # Neither seaborn's heatmap nor a rasterised mesh: these go over the whole figure once per panel.
+    look = {"norm": norm, "cmap": COLOURS}
+    if valid.any() and words:
+        axes.pcolormesh(np.ma.masked_invalid(values), edgecolors="white", linewidth=1, **look)
+    elif valid.any():
+        axes.imshow(
+            values, extent=(0, len(columns), len(rows), 0), aspect="auto", interpolation="nearest", **look
+        )
     if words:
         _write_values(axes, cells[valid], norm)
         _write_others(axes, cells[~valid], norm)
