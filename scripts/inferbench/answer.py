@@ -124,14 +124,15 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
 
 def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple[str, str]]:
     """(axis, what another value of it changed), over the pairs of cells that are alike in all else."""
+    ranked = ranked[[*AXES, "cards", SPEED, f"{SPEED}_low", f"{SPEED}_high"]]
     for axis in AXES:
         values = list(dict.fromkeys(ranked[axis]))
         values = precision_order(values) if axis == "precision" else values
         reference = setting[axis] if setting[axis] in values else values[0]
         rest = [other for other in AXES if other != axis]
-        base = ranked[ranked[axis] == reference]
+        paired = ranked.merge(ranked[ranked[axis] == reference], on=rest, suffixes=("", "_base"))
         for value in values:
-            pairs = ranked[ranked[axis] == value].merge(base, on=rest, suffixes=("", "_base"))
+            pairs = paired[paired[axis] == value]
             if value != reference and len(pairs):
                 unit = " (tokens/s of the whole batch)" if axis == "batch_size" else ""
                 name = f"{axis.replace('_', ' ')} {value} instead of {reference}{unit}"

@@ -8,6 +8,18 @@ import pandas as pd
 
 GROUP = ["device_name", "model", "model_source", "precision", "attention", "workload"]
 DEVICE = "device_memory_bytes"
+#: What is read of a row. pandas copies every column of a table into each group.
+READ = [
+    *GROUP,
+    "status",
+    "batch_size",
+    "prompt_tokens",
+    "new_tokens",
+    "weight_bytes",
+    "kv_cache_formula_bytes",
+    "predicted_bytes",
+    DEVICE,
+]
 
 
 def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
@@ -22,7 +34,7 @@ def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
     if DEVICE not in measurements or measurements[DEVICE].isna().all():
         return pd.DataFrame(columns=columns)
     rows = []
-    for keys, own in measurements.groupby(GROUP, sort=False, dropna=False):
+    for keys, own in measurements[READ].groupby(GROUP, sort=False, dropna=False):
         ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "kv_cache_formula_bytes", "weight_bytes"])
         if ok.empty:
             continue
