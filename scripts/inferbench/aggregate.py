@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,10 @@ def collect(
     A declared cell without a file is a row `missing` when `partial`, else an error. Raises
     CellFileError for a file that is broken, or that another configuration wrote.
     """
-    jobs = [
-        (cell, replicate)
-        for cell, replicates in expand(campaign).items()
-        for replicate in range(1, replicates + 1)
-    ]
-    fingerprints = {cell: cell_fingerprint(meaning_overrides(campaign, cell)) for cell, _ in jobs}
+    cells = expand(campaign)
+    fingerprints = {cell: cell_fingerprint(meaning_overrides(campaign, cell)) for cell in cells}
 
-    def load(job: tuple[Cell, int]):
-        cell, replicate = job
+    def load(cell: Cell, replicate: int):
         path = cell_path(cells_dir, cell, replicate)
         if partial and not path.exists():
             return (
@@ -50,8 +44,8 @@ def collect(
             )
         return _measured(campaign, cell, replicate, path, fingerprints[cell])
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        loaded = list(pool.map(load, jobs))
+    # One after the other: of files this small most of the time is Python's, and threads wait for each other.
+    loaded = [load(cell, replicate) for cell, count in cells.items() for replicate in range(1, count + 1)]
     rows = [row for row, _, _ in loaded]
     mark_mixed_code(rows)
     tables = [table for _, table, _ in loaded if table is not None]

@@ -63,8 +63,9 @@ def write_cell(path: Path, provenance: dict[str, Any], record: dict[str, Any]) -
 def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
     """(provenance, record, rows). Raises CellFileError when the file is not a whole cell file."""
     try:
-        # A third of the time that pq.read_table takes, which treats each file as a data set.
-        with pq.ParquetFile(path) as file:
+        # A third of the time that pq.read_table takes, which treats each file as a data set; a path that
+        # ParquetFile opens is first looked up among file systems.
+        with pa.OSFile(str(path)) as opened, pq.ParquetFile(opened) as file:
             table = file.read(use_threads=False)
         metadata = table.schema.metadata
         return json.loads(metadata[PROVENANCE]), json.loads(metadata[RECORD]), table
