@@ -10,6 +10,7 @@ from pathlib import Path
 from checkouts import Checkout
 from inferbench.cell_file import read_cell
 
+FREQUENT_LOOKS = Path(__file__).with_name("frequent_looks.py")
 #: Stands in a job's PATH before the real python: faults/<cell> is what befalls the job of that cell.
 PYTHON = """\
 #!/bin/bash
@@ -97,7 +98,7 @@ class ClusterCheckout(Checkout):
     def submit(self, *arguments: str, resources: tuple[str, ...] = ()) -> "Run":
         """`snakemake --profile slurm` in the background, its jobs on GPUs (the campaign's cells would ask for
         none, since they are measured on the processor)."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--profile", "slurm"]
+        command = [sys.executable, str(FREQUENT_LOOKS), *arguments, "--profile", "slurm"]
         self.runs.append(Run(self, [*command, "--set-resources", "measure_cell:gpu=1", *resources]))
         return self.runs[-1]
 
