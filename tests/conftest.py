@@ -2,10 +2,16 @@
 
 A test that needs a program names it by marker. Where the program is absent the test is left out and
 the last lines say so; with REQUIRE_ALL=1 it fails instead, the GPU tests apart.
+
+`make test` runs several processes. Each takes whole files, so what a file's tests share is made once, and
+the tests on Slurm are one piece, first, since they wait more than they compute.
 """
 
+import fcntl
 import os
 import sys
+from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,7 +47,37 @@ PARTS = {
     "browser": (_browser_is_there, "Chromium (Debian's package chromium) and envs/dev.txt", True),
 }
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
-left_out: dict[str, int] = {}
+
+
+def _piece(item) -> str:
+    """What one process runs as a whole."""
+    return "slurm" if item.get_closest_marker("slurm") else item.nodeid.split("::")[0]
+
+
+def pytest_collection_modifyitems(items):
+    # The longest pieces first: a process that is done must find another.
+    items.sort(key=lambda item: (_piece(item) != "slurm", item.path.parent.name != "workflow"))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_piece(item)))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)`: the folder `name`, which `make(folder)` fills in whichever process comes first."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    run = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = run / name, run / f"{name}.done"
+        with (run / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
 
 
 def pytest_runtest_setup(item):
@@ -49,10 +85,11 @@ def pytest_runtest_setup(item):
         if item.get_closest_marker(part) and not is_there():
             if REQUIRE_ALL and insist:
                 pytest.fail(f"the {part} tests need {install}")
-            left_out[part] = left_out.get(part, 0) + 1
             pytest.skip(f"needs {install}")
 
 
 def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = Counter(part for report in skipped for part in PARTS if part in report.keywords)
     for part, count in left_out.items():
         terminalreporter.write_line(f"Left out: {count} {part} tests; they need {PARTS[part][1]}.")

@@ -209,8 +209,8 @@ def _stopped_process(cell: str) -> psutil.Process | None:
 
 
 def wait_for(condition: Callable[[], object], what: str, run=None) -> object:
-    """The condition's value once it is true. It fails when `run` ends before, or after two minutes."""
-    end = time.monotonic() + 120
+    """The condition's value once it is true. It fails when `run` ends before, or after five minutes."""
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         if value := condition():
             return value

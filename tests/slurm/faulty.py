@@ -50,7 +50,7 @@ class Run:
             )
 
     def wait(self) -> int:
-        return self.process.wait(timeout=300)
+        return self.process.wait(timeout=600)
 
     @property
     def output(self) -> str:
@@ -95,16 +95,16 @@ class ClusterCheckout(Checkout):
         for file in self.path("faults").iterdir():
             file.unlink()
 
-    def submit(self, *arguments: str, resources: tuple[str, ...] = ()) -> "Run":
+    def submit(self, *arguments: str) -> "Run":
         """`snakemake --profile slurm` in the background, its jobs on GPUs (the campaign's cells would ask for
         none, since they are measured on the processor)."""
         command = [sys.executable, str(FREQUENT_LOOKS), *arguments, "--profile", "slurm"]
-        self.runs.append(Run(self, [*command, "--set-resources", "measure_cell:gpu=1", *resources]))
+        self.runs.append(Run(self, [*command, "--set-resources", "measure_cell:gpu=1"]))
         return self.runs[-1]
 
-    def on_slurm(self, *arguments: str, **options) -> "Run":
+    def on_slurm(self, *arguments: str) -> "Run":
         """The same until it ends."""
-        run = self.submit(*arguments, **options)
+        run = self.submit(*arguments)
         run.wait()
         return run
 

@@ -67,7 +67,8 @@ def test_jobs_that_crash_run_out_of_memory_or_time_or_are_cancelled(checkout, sl
     faults = {crashed: CRASH, segfault: SEGFAULT, memory: HOG + FREEZE, late: FREEZE, cancelled: FREEZE}
     for cell, script in faults.items():
         checkout.fault(cell, script)
-    run = checkout.submit("cells", resources=("measure_cell:runtime=1",))
+    run = checkout.submit("cells")
+    slurm.run("scontrol", "update", f"JobId={slurm.job_of(run, late)}", "TimeLimit=1")
     job = slurm.job_of(run, cancelled)
     slurm.run("scancel", job)
     assert run.wait() != 0

@@ -19,17 +19,17 @@ NEW = 12
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> Path:
+def folder(made_once) -> Path:
     """The converted model: the checkout's, or one made for this run."""
     made = Path(__file__).parents[2] / "models" / "smollm2-135m"
     if (made / "model.safetensors").exists():
         return made
-    target = tmp_path_factory.mktemp("models") / "smollm2-135m"
-    prepare(
-        ModelConfig(name="smollm2-135m", source=Source.bundled, path=str(target)),
-        target.parent / "smollm2-135m.json",
-    )
-    return target
+    model = "smollm2-135m"
+
+    def convert(models):
+        prepare(ModelConfig(model, Source.bundled, str(models / model)), models / f"{model}.json")
+
+    return made_once("models", convert) / model
 
 
 @pytest.fixture(scope="session")

@@ -160,8 +160,9 @@ class SlowDecoder:
         return torch.tensor([[self.made]])
 
 
-#: Seconds before each token: a long prefill, and one long gap.
-SECONDS = [0.3, 0.02, 0.4, 0.02]
+#: Seconds before each token: a long prefill, and one long gap. In each the reader, whom other processes may
+#: hold up, has the token before.
+SECONDS = [0.3, 0.3, 0.9, 0.02]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

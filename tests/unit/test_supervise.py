@@ -55,14 +55,14 @@ ENDS = {
         "failed",
         "killed by SIGKILL during load",
     ),
-    "too slow": ("time.sleep(600)", "timeout", "over timeout_s = 1 s, during load"),
+    "too slow": ("time.sleep(600)", "timeout", "over timeout_s = 4 s, during load"),
 }
 
 
 @pytest.mark.parametrize("program, status, reason", ENDS.values(), ids=ENDS)
 def test_a_worker_without_an_answer_has_a_status_and_a_reason(ended, program, status, reason):
     stages = 'say({"stage": "ceilings"})\nsay({"stage": "load"})\n'
-    record = ended(stages + program, timeout_s=1 if status == "timeout" else 60)
+    record = ended(stages + program, timeout_s=4 if status == "timeout" else 60)
     assert record == {"status": status, "reason": reason}
 
 
@@ -76,12 +76,12 @@ def test_a_worker_that_dies_before_it_reads_its_request(ended):
     "program", ["time.sleep(600)", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"]
 )
 def test_an_answer_counts_whatever_the_process_does_after_it(ended, program):
-    assert ended(RECORD + program, timeout_s=2)["status"] == "ok"
+    assert ended(RECORD + program, timeout_s=4)["status"] == "ok"
 
 
 def test_no_worker_outlives_its_time(ended, tmp_path):
     pid = tmp_path / "pid"
-    ended(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nsignal.pause()", timeout_s=2)
+    ended(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nsignal.pause()", timeout_s=4)
     with pytest.raises(ProcessLookupError):
         supervise.os.kill(int(pid.read_text()), 0)
 

@@ -12,14 +12,17 @@ def clone(tmp_path_factory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def first_run(clone, tmp_path_factory) -> Checkout:
+def first_run(clone, made_once) -> Checkout:
     """A clone whose default campaign is the tiny one, run to its end by plain `snakemake`. Not to be
     written to."""
-    checkout = clone.copy(tmp_path_factory.mktemp("first") / "checkout")
-    checkout.campaign()
-    done = checkout.snakemake()
-    assert done.code == 0, done.output
-    return checkout
+
+    def run(folder):
+        checkout = clone.copy(folder / "checkout")
+        checkout.campaign()
+        done = checkout.snakemake()
+        assert done.code == 0, done.output
+
+    return Checkout(made_once("first_run", run) / "checkout")
 
 
 @pytest.fixture

@@ -113,22 +113,23 @@ def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
     assert fresh.planned("cells") == {name for name in names if "nf4" in name} | {"cells"}
 
 
+CAMPAIGN_EDITS = [
+    ({"retry": ["oom", "timeout"]}, set()),  # no cell is either
+    ({"also": [{"precision": ["bf16"]}]}, DOWNSTREAM),  # in the grid already
+    ({"seed": 0, "cpu_threads": 2}, set()),  # the defaults, spelled out
+    ({"limits": {"memory_gb": 8}}, {"write_report", "all"}),
+    ({"baseline": {"precision": "fp32", "attention": "sdpa"}}, DOWNSTREAM),
+    ({"measure": {"max_iterations": 3}}, ALL | DOWNSTREAM),
+    ({"seed": 1}, ALL | DOWNSTREAM),
+    ({"replicates": 2}, cells(replicate=[2]) | DOWNSTREAM),
+    ({"axes": {"batch_size": [1, 2, 4]}}, cells(batch_size=[4]) | DOWNSTREAM),
+    ({"axes": {"batch_size": [2]}}, DOWNSTREAM),
+    ({"exclude": [{"attention": "flash_attention_2", "batch_size": 2}]}, DOWNSTREAM),
+]
+
+
 @pytest.mark.parametrize(
-    "changes, planned",
-    [
-        ({"retry": ["oom", "timeout"]}, set()),  # no cell is either
-        ({"also": [{"precision": ["bf16"]}]}, DOWNSTREAM),  # in the grid already
-        ({"seed": 0, "cpu_threads": 2}, set()),  # the defaults, spelled out
-        ({"limits": {"memory_gb": 8}}, {"write_report", "all"}),
-        ({"baseline": {"precision": "fp32", "attention": "sdpa"}}, DOWNSTREAM),
-        ({"measure": {"max_iterations": 3}}, ALL | DOWNSTREAM),
-        ({"seed": 1}, ALL | DOWNSTREAM),
-        ({"replicates": 2}, cells(replicate=[2]) | DOWNSTREAM),
-        ({"axes": {"batch_size": [1, 2, 4]}}, cells(batch_size=[4]) | DOWNSTREAM),
-        ({"axes": {"batch_size": [2]}}, DOWNSTREAM),
-        ({"exclude": [{"attention": "flash_attention_2", "batch_size": 2}]}, DOWNSTREAM),
-    ],
-    ids=str,
+    "changes, planned", CAMPAIGN_EDITS, ids=[str(changes) for changes, _ in CAMPAIGN_EDITS]
 )
 def test_an_edit_of_the_campaign_runs_the_difference(finished, changes, planned):
     finished.campaign(**changes)
