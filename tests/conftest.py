@@ -54,6 +54,7 @@ def _piece(item) -> str:
     return "slurm" if item.get_closest_marker("slurm") else item.nodeid.split("::")[0]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     # The longest pieces first: a process that is done must find another.
     items.sort(key=lambda item: (_piece(item) != "slurm", item.path.parent.name != "workflow"))

@@ -24,7 +24,7 @@ FREEZE = """\
 """
 #: A helper of the job takes so much memory that the job as a whole has too much, at first.
 HOG = """\
-python3 -c 'import time; held = bytearray(1_200_000_000); time.sleep(60)' > /dev/null 2>&1 &
+python3 -c 'import time; held = bytearray(1_400_000_000); time.sleep(60)' > /dev/null 2>&1 &
 """
 #: The whole job is killed from inside, measuring process and parent.
 CRASH = "kill -KILL $$"
