@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from inferbench.published import (
     first_difference,
     read_sums,
     sha256,
+    write_sums,
 )
 from inferbench.report import write_report
 
@@ -75,12 +77,39 @@ def _compare(name: str, folder: Path, output: Path, sums: dict[str, str]) -> tup
     return True, f"{name}: bytes differ ({', '.join(differing)}), plotted data agree"
 
 
+def accept(folder: Path, drawn: Path) -> str:
+    """Put the figures in `drawn` in the place of the published ones, for when their drawing was changed on purpose.
+    Returns the line to print. The tables must be those that were published."""
+    experiments = declared_experiments(folder)
+    sums = read_sums(folder)
+    tables = [*DATA_FILES, *experiment_files(experiments)]
+    changed = [name for name in tables if sha256(folder / name) != sums.get(name)]
+    if changed:
+        return f"not accepted: {', '.join(changed)} changed since it was published"
+    figures = [
+        f"figures/{figure.name}{suffix}" for figure, _ in drawn_from(experiments) for suffix in SUFFIXES
+    ]
+    shutil.rmtree(folder / "figures")
+    (folder / "figures").mkdir()
+    for name in (name for name in figures if name.endswith(".csv")):
+        shutil.copyfile(drawn / name, folder / name)
+    write_sums(
+        folder, [*((name, folder / name) for name in tables), *((name, drawn / name) for name in figures)]
+    )
+    return f"accepted: {folder / SUMS} lists the figures as they were drawn now"
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="published campaigns; all of them when none is named")
     parser.add_argument("--published", type=Path, default=RESULTS / "published", help="where they are")
     parser.add_argument("--output", type=Path, default=RESULTS / "published-redrawn", help="where to draw")
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="publish the figures as they are drawn now, in place of the old ones",
+    )
     arguments = parser.parse_args(argv)
     names = arguments.names or sorted(path.name for path in arguments.published.glob("[!.]*/"))
     if not names:
@@ -92,6 +121,8 @@ def main(argv: list[str] | None = None) -> int:
         for right, line in redraw(arguments.published / name, arguments.output / name):
             print(f"  {line}", flush=True)
             wrong += not right
+        if arguments.accept:
+            print(f"  {accept(arguments.published / name, arguments.output / name)}")
     verdict = f"{wrong} disagreement(s), named above" if wrong else "every figure agrees"
     print(f"Redrawn into {arguments.output}: {verdict}.")
     return 1 if wrong else 0

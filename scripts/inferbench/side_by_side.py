@@ -24,7 +24,7 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
     per execution and quantity. Compared with each other are cells of one kind of device."""
     ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
     ranked = ranked[ranked.groupby("model")["device_name"].transform("nunique") == 1]
-    columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "model_source"]
+    columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "decode_mbu", "model_source"]
     wide = ranked.pivot(index=[*SAME, "precision"], columns="execution", values=columns)
     wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
     there = wide[SPEED].notna()
@@ -50,6 +50,10 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         texts[f"{mode}, tokens/s"] = with_interval(*ends)
     best = wide[SPEED][CAPTURED].astype(float).max(axis=1)
     texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype(float)).map(number)
+    for what, modes in (("generate()", [HOST]), ("captured", CAPTURED)):
+        texts[f"{what}, share of copy bandwidth"] = (
+            wide["decode_mbu"][modes].astype(float).max(axis=1).map(number)
+        )
     return table_of(texts, {"model", "workload", "attention", "precision"})
 
 

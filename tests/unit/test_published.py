@@ -48,6 +48,32 @@ def redraw(published, tmp_path, capsys):
     return code, capsys.readouterr().out
 
 
+def test_figures_whose_drawing_changed_are_accepted_but_not_tables_that_changed(published, tmp_path, capsys):
+    """An old checksum of a figure stands for a drawing that was changed."""
+    sums = published / "SHA256SUMS"
+    lines = [
+        line if not line.endswith("grid.png") else "0" * 64 + line[64:]
+        for line in sums.read_text().splitlines()
+    ]
+    sums.write_text("\n".join(lines) + "\n")
+    (published / "figures" / "of-before.csv").write_text("a figure that is no longer drawn\n")
+    arguments = ["--published", str(published.parent), "--output", str(tmp_path)]
+    assert (
+        redraw(published, tmp_path, capsys)[1].count("bytes differ (figures/grid.png), plotted data agree")
+        == 1
+    )
+    redraw_published.main([*arguments, "--accept"])
+    capsys.readouterr()
+    assert redraw_published.main(arguments) == 0
+    assert "bytes differ" not in capsys.readouterr().out
+    assert not (published / "figures" / "of-before.csv").exists()
+    listed = sums.read_text()
+    change_speed(published)
+    redraw_published.main([*arguments, "--accept"])
+    assert "not accepted: summary.parquet changed since it was published" in capsys.readouterr().out
+    assert sums.read_text() == listed
+
+
 def change_speed(path):
     """Change one published value: the first ok cell's decode speed in summary.parquet."""
     summary = pd.read_parquet(path / "summary.parquet")

@@ -1,0 +1,63 @@
+"""Print what the report of a campaign says of each choice, as far as it was asked for.
+
+python scripts/print_findings.py results/published/h100-check execution
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, overview
+from inferbench.context import context_sentences
+from inferbench.published import DATA_FILES
+from inferbench.side_by_side import both_ways, reversals, side_by_side_table
+from inferbench.summarise import cards_by_cell
+
+CONTEXT = "context"
+
+
+def findings(folder: Path, topics: list[str]) -> Iterator[str]:
+    """Lines for the terminal, of the tables in `folder`."""
+    measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
+    told = answers(summary, cards_by_cell(measurements))
+    yield from overview(summary)
+    for topic in topics:
+        for answer in told:
+            if topic in answer.sentences:
+                yield f"\n{answer.subject}, {topic.replace('_', ' ')}"
+                yield from (f"  {sentence}" for sentence in answer.sentences[topic])
+        if topic == "execution":
+            yield from _side_by_side(summary, folder)
+        if topic == CONTEXT:
+            yield from context_sentences(measurements, summary)
+
+
+def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
+    campaign = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("campaign") or {}
+    ways = both_ways(summary)
+    table = side_by_side_table(ways)
+    for row in table.rows:
+        yield "\ngenerate() against captured steps"
+        yield from (f"  {name}: {value}" for name, value in zip(table.columns, row, strict=True))
+    yield from reversals(ways, campaign.get("baseline", {}).get("precision", ""))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="results/<campaign>, or results/published/<name>")
+    choices = [WEIGHTS, *AXES, CONTEXT, MEMORY]
+    parser.add_argument(
+        "topics", nargs="*", default=choices, choices=choices, help="all of them when none is named"
+    )
+    options = parser.parse_args()
+    print(*findings(options.folder, options.topics), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
