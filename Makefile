@@ -18,7 +18,7 @@ demo: .venv/installed
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
 test: .venv/installed
-	@$(ACTIVATE) pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
+	@$(ACTIVATE) pytest --numprocesses=3
 
 figures: .venv-figures/installed
 	@.venv-figures/bin/python scripts/redraw_published.py

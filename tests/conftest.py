@@ -49,17 +49,21 @@ PARTS = {
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 
-def _piece(item) -> str:
-    """What one process runs as a whole."""
-    return "slurm" if item.get_closest_marker("slurm") else item.nodeid.split("::")[0]
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     # The longest pieces first: a process that is done must find another.
-    items.sort(key=lambda item: (_piece(item) != "slurm", item.path.parent.name != "workflow"))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_piece(item)))
+    items.sort(key=lambda item: [item.path.parent.name != folder for folder in ("slurm", "workflow")])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class Pieces(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "slurm" if nodeid.startswith("tests/slurm/") else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return Pieces(config, log)
 
 
 @pytest.fixture(scope="session")
