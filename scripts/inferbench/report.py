@@ -12,8 +12,7 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.advice_words import opening
-from inferbench.answer import MEMORY as MEMORY_TOPIC
-from inferbench.answer import WEIGHTS, Answer, answers, overview
+from inferbench.answer import MEMORY, WEIGHTS, Answer, answers, overview
 from inferbench.beside import Campaign, beside
 from inferbench.capacity import largest_batches
 from inferbench.cell_columns import cell_columns, first_rows
@@ -54,7 +53,7 @@ TOPICS = {
     "batch_size": "Batch size",
 }
 #: The memory table: what was predicted, then every figure that is kept apart.
-MEMORY = {
+MEMORY_COLUMNS = {
     "predicted_bytes": "predicted",
     "weight_bytes": "weights",
     "kv_cache_bytes": "KV cache",
@@ -128,7 +127,7 @@ def page_data(
                 answer.model: answer.sentences[WEIGHTS] for answer in told if WEIGHTS in answer.sentences
             }.items()
         ),
-        "memory_sentences": _about(MEMORY_TOPIC, told),
+        "memory_sentences": _about(MEMORY, told),
         "context": list(context_sentences(measurements, summary)),
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
         "side_by_side": side_by_side_table(ways),
@@ -183,7 +182,7 @@ def memory_table(summary: pd.DataFrame) -> Table:
         ],
         "precision": rows["precision"],
     }
-    for size, title in MEMORY.items():
+    for size, title in MEMORY_COLUMNS.items():
         unit, per_unit = byte_unit(rows[size].max())
         texts[f"{title}, {unit}"] = (rows[size].astype(float) / per_unit).map(number)
     peak = rows["peak_allocated_bytes"].astype(float).fillna(rows["peak_rss_bytes"].astype(float))
