@@ -48,11 +48,11 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
     for mode in (HOST, *CAPTURED):
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
         texts[f"{mode}, tokens/s"] = with_interval(*ends)
-    best = wide[SPEED][CAPTURED].astype(float).max(axis=1)
-    texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype(float)).map(number)
+    best = wide[SPEED][CAPTURED].astype("Float64").max(axis=1)
+    texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype("Float64")).map(number)
     for what, modes in (("generate()", [HOST]), ("captured", CAPTURED)):
         texts[f"{what}, share of copy bandwidth"] = (
-            wide["decode_mbu"][modes].astype(float).max(axis=1).map(number)
+            wide["decode_mbu"][modes].astype("Float64").max(axis=1).map(number)
         )
     return table_of(texts, {"model", "workload", "attention", "precision"})
 
