@@ -21,7 +21,7 @@ from inferbench.context import context_sentences
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
-from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES
+from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.pictures import pictures
@@ -45,13 +45,15 @@ from inferbench.validity import drift_sentence, flag_counts
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
 AXES = list(schema.AXES)
-#: What an axis changes, a section each in this order: its title.
+#: What an axis changes, a section each in this order: its title, and the category of the figures in it.
 TOPICS = {
-    "precision": "Precision",
-    "attention": "Attention backend",
-    "execution": "Execution mode",
-    "batch_size": "Batch size",
+    "precision": ("Precision", "Precision"),
+    "attention": ("Attention backend", "Attention"),
+    "execution": ("Execution mode", "Hardware"),
+    "batch_size": ("Batch size", "Batch size"),
 }
+#: Categories of figures that stand in other sections; the rest stand in one of their own.
+ELSEWHERE = {"Answer", "Context", "Grid", "Memory", "Time"}
 #: The memory table: what was predicted, then every figure that is kept apart.
 MEMORY_COLUMNS = {
     "predicted_bytes": "predicted",
@@ -113,7 +115,10 @@ def page_data(
     priced = costs(summary, price)
     columns = cell_columns(measurements, summary)
     told = answers(summary, cards_by_cell(measurements))
-    drawn = {figure.name: (figure, picture) for figure, picture in pictures(FIGURES, figures)}
+    drawn: dict[str, list[tuple[Figure, str | None]]] = {}
+    for figure, picture in pictures(FIGURES, figures):
+        drawn.setdefault(figure.category, []).append((figure, picture))
+    placed = ELSEWHERE | {category for _, category in TOPICS.values()}
     ways = both_ways(summary)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
@@ -121,7 +126,7 @@ def page_data(
         "advice_lead": advice_lead,
         "advice": advice,
         "overview": overview(summary),
-        "topics": [(axis, title, _about(axis, told)) for axis, title in TOPICS.items()],
+        "topics": [(axis, *named, _about(axis, told)) for axis, named in TOPICS.items()],
         "weights": list(
             {
                 answer.model: answer.sentences[WEIGHTS] for answer in told if WEIGHTS in answer.sentences
@@ -132,6 +137,7 @@ def page_data(
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
         "side_by_side": side_by_side_table(ways),
         "figures": drawn,
+        "more_figures": [one for category, own in drawn.items() if category not in placed for one in own],
         "experiments": [
             (name, section(name, own.table, own.samples), pictures(EXPERIMENT_FIGURES[name], figures))
             for name, own in experiments.items()

@@ -180,8 +180,8 @@ def deleted_files(wildcards):
     if CAMPAIGN["source"] == "published":
         return []
     made_of = {"measurements": EVERY_CELL} | {name: experiment_files(name) for name in EXPERIMENTS}
-    made = [files for table, files in made_of.items() if Path(f"{RESULTS}/{table}.parquet").exists()]
-    return [file for files in made for file in files if not Path(file).exists()]
+    made = [files for table, files in made_of.items() if Path(on_disk(f"{RESULTS}/{table}.parquet")).exists()]
+    return [file for files in made for file in files if not Path(on_disk(file)).exists()]
 
 
 def cell_of(wildcards):
