@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from inferbench.figure_list import SUFFIXES, campaign_figures
-from inferbench.published import DATA_FILES, declared_experiments, experiment_files, write_sums
+from inferbench.published import (
+    DATA_FILES,
+    declared_experiments,
+    experiment_files,
+    published_figures,
+    write_published,
+)
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -29,10 +32,8 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
         raise PublishError(f"{target} exists; pass --force to replace it.")
     missing = [name for name in DATA_FILES if not (campaign / name).exists()]
     experiments = [] if missing else declared_experiments(campaign)
-    data = [*DATA_FILES, *experiment_files(experiments)]
-    drawn = campaign_figures(experiments)
-    figures = [f"figures/{figure.name}{suffix}" for figure in drawn for suffix in SUFFIXES]
-    missing = [name for name in (*data, *figures) if not (campaign / name).exists()]
+    needed = [*DATA_FILES, *experiment_files(experiments), *published_figures(experiments)]
+    missing = [name for name in needed if not (campaign / name).exists()]
     if missing:
         raise PublishError(f"{campaign} has no {', '.join(missing)}; run the campaign to its end first.")
     statuses = pd.read_parquet(campaign / DATA_FILES[0], columns=["status"])["status"]
@@ -42,21 +43,7 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
             f"{campaign} lacks {absent} of {len(statuses)} replicates; run it to its end first."
         )
 
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        (beside / "figures").mkdir(parents=True)
-        for name in (*data, *(name for name in figures if name.endswith(".csv"))):
-            shutil.copyfile(campaign / name, beside / name)
-        write_sums(beside, [(name, campaign / name) for name in (*data, *figures)])
-        if target.exists():
-            old = target.with_name(f".{target.name}.{os.getpid()}.old")
-            target.rename(old)
-            beside.rename(target)
-            shutil.rmtree(old)
-        else:
-            beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    write_published(target, experiments, campaign, campaign)
 
 
 def main(argv: list[str] | None = None) -> int:

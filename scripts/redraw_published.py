@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from inferbench.published import (
     first_difference,
     read_sums,
     sha256,
-    write_sums,
+    write_published,
 )
 from inferbench.report import write_report
 
@@ -86,16 +85,7 @@ def accept(folder: Path, drawn: Path) -> str:
     changed = [name for name in tables if sha256(folder / name) != sums.get(name)]
     if changed:
         return f"not accepted: {', '.join(changed)} changed since it was published"
-    figures = [
-        f"figures/{figure.name}{suffix}" for figure, _ in drawn_from(experiments) for suffix in SUFFIXES
-    ]
-    shutil.rmtree(folder / "figures")
-    (folder / "figures").mkdir()
-    for name in (name for name in figures if name.endswith(".csv")):
-        shutil.copyfile(drawn / name, folder / name)
-    write_sums(
-        folder, [*((name, folder / name) for name in tables), *((name, drawn / name) for name in figures)]
-    )
+    write_published(folder, experiments, folder, drawn)
     return f"accepted: {folder / SUMS} lists the figures as they were drawn now"
 
 

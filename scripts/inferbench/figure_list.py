@@ -215,6 +215,6 @@ def drawn_from(experiments: Iterable[str]) -> list[tuple[Figure, dict[str, str]]
     return found
 
 
-def campaign_figures(experiments: Iterable[str]) -> list[Figure]:
-    """Every figure of a campaign that declares these experiments."""
-    return [figure for figure, _ in drawn_from(experiments)]
+def figure_files(figures: Iterable[Figure]) -> list[str]:
+    """The files of these figures, as a campaign's folder holds them."""
+    return [f"figures/{figure.name}{suffix}" for figure in figures for suffix in SUFFIXES]

@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+
+from inferbench.figure_list import drawn_from, figure_files
 
 DATA_FILES = (
     "measurements.parquet", "summary.parquet", "iterations.parquet", "provenance.json", "experiments.json"
@@ -30,6 +34,33 @@ def declared_experiments(folder: Path) -> list[str]:
 def experiment_files(experiments: Iterable[str]) -> list[str]:
     """Names of the tables of these experiments."""
     return [f"{name}{part}.parquet" for name in experiments for part in ("", "-samples")]
+
+
+def published_figures(experiments: Iterable[str]) -> list[str]:
+    """Names of the figures' files of a campaign that declares these experiments."""
+    return figure_files(figure for figure, _ in drawn_from(experiments))
+
+
+def write_published(target: Path, experiments: list[str], data: Path, drawn: Path) -> None:
+    """Write the folder `target` from tables in `data` and figures in `drawn`, whole or not at all; one that is
+    there is replaced, and may itself be `data`."""
+    tables, figures = [*DATA_FILES, *experiment_files(experiments)], published_figures(experiments)
+    sources = {name: data / name for name in tables} | {name: drawn / name for name in figures}
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        (beside / "figures").mkdir(parents=True)
+        for name in (*tables, *(name for name in figures if name.endswith(".csv"))):
+            shutil.copyfile(sources[name], beside / name)
+        write_sums(beside, sources.items())
+        if target.exists():
+            old = target.with_name(f".{target.name}.{os.getpid()}.old")
+            target.rename(old)
+            beside.rename(target)
+            shutil.rmtree(old)
+        else:
+            beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -19,7 +19,7 @@ from inferbench.fingerprint import (
     experiment_code,
     manifest_name,
 )
-from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, OF_ANOTHER, SUFFIXES, drawn_from
+from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, OF_ANOTHER, drawn_from, figure_files
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
 
@@ -37,6 +37,8 @@ SCRIPTS = os.path.relpath(REPOSITORY / "scripts")
 MODELS_DIR = CAMPAIGN["models_dir"]
 if not os.path.isabs(MODELS_DIR):
     MODELS_DIR = os.path.relpath(on_disk(MODELS_DIR), REPOSITORY)
+#: The campaign as jobs are told of it.
+PLACED = {**CAMPAIGN, "models_dir": MODELS_DIR}
 
 RESULTS = f"results/{CAMPAIGN['campaign']}"
 PUBLISHED = f"results/published/{CAMPAIGN['campaign']}"
@@ -85,8 +87,7 @@ def meaning_of(cell):
 
 def job_overrides(wildcards, meaning, fingerprint):
     asked = planned(job_file(wildcards), fingerprint)
-    campaign = {**CAMPAIGN, "models_dir": MODELS_DIR}
-    return shlex.join(grid.job_overrides(campaign, meaning, wildcards.cell, int(wildcards.replicate), asked))
+    return shlex.join(grid.job_overrides(PLACED, meaning, wildcards.cell, int(wildcards.replicate), asked))
 
 
 def gpus_of(cell):
@@ -141,7 +142,7 @@ for file in OTHERS if workflow.is_main_process else []:
             f"compare_with: there is no {file}; name the folder of a finished or published campaign,"
             " or leave it out."
         )
-FIGURE_FILES = [f"figures/{figure.name}{suffix}" for figure, _ in DRAWN for suffix in SUFFIXES]
+FIGURE_FILES = figure_files(figure for figure, _ in DRAWN)
 
 
 def compared(others):

@@ -95,8 +95,4 @@ for experiment in EXPERIMENTS:
         input:
             experiment_files(experiment),
             f"{RESULTS}/{experiment}.parquet",
-            [
-                f"{RESULTS}/figures/{figure.name}{suffix}"
-                for figure in EXPERIMENT_FIGURES[experiment]
-                for suffix in SUFFIXES
-            ],
+            [f"{RESULTS}/{file}" for file in figure_files(EXPERIMENT_FIGURES[experiment])],
