@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from inferbench.figures import QUIET, heading, legend, only_words, precision_styles, run
-from inferbench.plotted import plotted
+from inferbench.plotted import plotted, with_several
 from inferbench.presentation import axes_words, split_axes
 
 QUANTITIES = {"prefill_tokens_per_s": "prefill (tokens/s)", "decode_tokens_per_s": "decode (tokens/s)"}
@@ -27,9 +27,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "Prefill and decode speed by context"
     data = plotted(measurements, summary, list(QUANTITIES))
     data.insert(8, "prompt_tokens", data["cell"].map(measurements.groupby("cell")["prompt_tokens"].max()))
-    lengths = data[data["value"].notna()].groupby(ROW_AXES)["prompt_tokens"].nunique()
-    several = lengths.index[lengths > 1]
-    data = data[data.set_index(ROW_AXES).index.isin(several)].reset_index(drop=True)
+    data = with_several(data, ROW_AXES, "prompt_tokens")
     drawn = data[data["value"].notna()]
     if drawn.empty:
         return only_words(title, "No combination ended ok with prompts of several lengths."), data

@@ -30,8 +30,9 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     panels = [own for batches in _by_workload(ok) for own in batches]
     shown = [_fastest_first(own) for own in panels[:MAX_PANELS]]
     centres = [own[own["replicate"].isna()] for own in shown]
-    common, varying = split_axes(pd.concat(shown), PANEL)
-    chosen, told = split_axes(pd.concat(shown), CHOICES)
+    drawn = pd.concat(shown)
+    common, varying = split_axes(drawn, PANEL)
+    chosen, told = split_axes(drawn, CHOICES)
     figure, grid = plt.subplots(
         len(shown),
         1,
@@ -47,7 +48,6 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         if varying:
             axes.set_title(axes_words(rows.iloc[0], varying), loc="left")
     grid[-1, 0].set_xlabel(UNITS[SPEED])
-    drawn = pd.concat(shown)
     legend(figure, {name: styles[name] for name in styles if name in set(drawn["precision"])}, drawn)
     heading(figure, title, ", ".join(filter(None, [common, chosen])), _left_out(panels, shown))
     return figure, data

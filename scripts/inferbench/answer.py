@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -148,10 +149,10 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
         for precision in precision_order(rates.columns) if reference in rates else []:
             ratios = (rates[precision] / rates[reference]).dropna()
             signs = np.sign(ratios[(ratios - 1).abs() >= MIN_RATIO - 1] - 1)
-            turns = signs.index[1:][signs.to_numpy()[1:] != signs.to_numpy()[:-1]]
+            turns = [(last, first) for last, first in pairwise(signs.index) if signs[last] != signs[first]]
             if len(turns) != 1:
                 continue
-            last, first = signs.index[signs.index.get_loc(turns[0]) - 1], turns[0]
+            [(last, first)] = turns
             word = {1: "faster", -1: "slower"}
             yield (
                 f"{precision} is {word[signs[last]]} than {reference} up to batch size {last}"

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from inferbench.figures import QUIET, UNITS, Style, heading, legend, only_words, precision_styles
-from inferbench.plotted import plotted
+from inferbench.plotted import plotted, with_several
 from inferbench.presentation import STATUS_WORDS, axes_words, split_axes
 
 ROW_AXES = ["model", "execution", "workload"]
@@ -25,10 +25,7 @@ def draw_against_batch(
 
     Drawn are the rows that have several batch sizes; where none has, the data are empty.
     """
-    data = plotted(measurements, summary, metrics)
-    sizes = data[data["value"].notna()].groupby(ROW_AXES)["batch_size"].nunique()
-    several = sizes.index[sizes > 1]
-    data = data[data.set_index(ROW_AXES).index.isin(several)].reset_index(drop=True)
+    data = with_several(plotted(measurements, summary, metrics), ROW_AXES, "batch_size")
     drawn = data[data["value"].notna()]
     if drawn.empty:
         return only_words(

@@ -57,6 +57,7 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     if config.execution.mode in CAPTURED:
         with stages("compile"):
             decoder.capture(batch)
+        # What the process before this one found of the cache, if there was one, stands.
         record |= {**compilation(config), **record}
         # Kernels that are tuned here are not all those that later processes find on disk.
         if record.get("compile_cache") == "cold" and not second:

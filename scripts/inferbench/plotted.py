@@ -43,6 +43,12 @@ def plotted(measurements: pd.DataFrame, summary: pd.DataFrame, quantities: list[
     return data.iloc[places.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
 
 
+def with_several(data: pd.DataFrame, axes: list[str], column: str) -> pd.DataFrame:
+    """The rows of those combinations of `axes` that have a value at several values of `column`."""
+    counts = data[data["value"].notna()].groupby(axes)[column].nunique()
+    return data[data.set_index(axes).index.isin(counts.index[counts > 1])].reset_index(drop=True)
+
+
 def _centre(ok: pd.DataFrame, varies: bool) -> pd.Series:
     """Centre of the ok replicates of each cell: geometric mean, or the largest of a size."""
     if not varies:

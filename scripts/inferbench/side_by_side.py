@@ -61,24 +61,19 @@ def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
     does not tell apart while these do. reference: the precision to compare with, where it is there."""
     for key, own in wide.groupby(SAME, sort=False):
-        own = own.droplevel(SAME)
-        base = reference if reference in own.index else precision_order(own.index)[0]
-        for precision in precision_order(own.index):
-            for mode in CAPTURED:
-                if precision == base or own[SPEED][mode][[precision, base]].isna().any():
-                    continue
-                host, captured = (
-                    (float(own[SPEED][way][precision]), float(own[SPEED][way][base])) for way in (HOST, mode)
-                )
-                if _order(*host) != _order(*captured):
-                    where = ", ".join(
-                        f"{axis.replace('_', ' ')} {value}" for axis, value in zip(SAME, key, strict=True)
-                    )
-                    yield (
-                        f"{where[len('model ') :]}: by generate() {precision} is {_against(*host, base)}; captured"
-                        f" ({mode}) it is {_against(*captured, base)}."
-                    )
-                break
+        rates = own.droplevel(SAME)[SPEED].astype("Float64")
+        base = reference if reference in rates.index else precision_order(rates.index)[0]
+        for precision in precision_order(rates.index):
+            both = rates.loc[[precision, base]]
+            mode = next((mode for mode in CAPTURED if both[mode].notna().all()), None)
+            if precision == base or mode is None or _order(*both[HOST]) == _order(*both[mode]):
+                continue
+            axes = zip(SAME, key, strict=True)
+            where = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in axes)
+            yield (
+                f"{where.removeprefix('model ')}: by generate() {precision} is {_against(*both[HOST], base)}; captured"
+                f" ({mode}) it is {_against(*both[mode], base)}."
+            )
 
 
 def _order(one: float, other: float) -> int:
@@ -88,6 +83,8 @@ def _order(one: float, other: float) -> int:
 
 
 def _against(one: float, other: float, base: str) -> str:
-    words = {1: "faster", -1: "slower", 0: "as fast"}[_order(one, other)]
-    change = "" if words == "as fast" else f"{number(100 * abs(one / other - 1))}% "
-    return f"{change}{words} {'as' if words == 'as fast' else 'than'} {base} ({number(one)} and {number(other)} tokens/s)"
+    order = _order(one, other)
+    rates = f"{base} ({number(one)} and {number(other)} tokens/s)"
+    if order == 0:
+        return f"as fast as {rates}"
+    return f"{number(100 * abs(one / other - 1))}% {'faster' if order > 0 else 'slower'} than {rates}"
