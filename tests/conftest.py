@@ -9,6 +9,7 @@ the tests on Slurm are one piece, first, since they wait more than they compute.
 
 import fcntl
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +21,9 @@ import pytest
 TESTS = Path(__file__).parent
 FOLDERS = ("unit", "workflow", "slurm", "browser")
 sys.path[:0] = [str(TESTS.parent / "scripts"), *(str(TESTS / name) for name in FOLDERS)]
+
+# A shell has its background jobs ignore Ctrl-C, and what the tests start and interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _gpu_is_there() -> bool:
