@@ -50,6 +50,8 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 SlurmdTimeout=20
+# A node that comes back says which jobs it lost; a younger job counts as still starting, for minutes.
+BatchStartTimeout=1
 ReturnToService=2
 MpiDefault=none
 KillWait=1
