@@ -189,7 +189,9 @@ summary = pa.DataFrameSchema(
         "ratio": number("decode tokens/s over the baseline cell's, same device"),
         "ratio_low": number("lower end of its 95% interval"),
         "ratio_high": number("upper end"),
-        "p_adjusted": number("Welch's t on logs, Benjamini-Hochberg over the campaign"),
+        "p_adjusted": number(
+            "t on logs, of replicates on one card or of the differences on several; Benjamini-Hochberg over the campaign"
+        ),
         "finding": text("faster, slower, same, or why nothing can be said", nullable=False),
     },
     strict=True,

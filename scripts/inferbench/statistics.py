@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Ratio of two cells' geometric means, its 95% interval, and Welch's two-sided p-value."""
+    """Ratio of two cells' geometric means, its 95% interval, and the two-sided p-value of no difference."""
 
     ratio: np.ndarray
     low: np.ndarray
@@ -117,11 +117,45 @@ def compare(values: np.ndarray, baseline: np.ndarray) -> Comparison:
         part_a, part_b = variance_a / n_a, variance_b / n_b
         error = np.sqrt(part_a + part_b)
         freedom = (part_a + part_b) ** 2 / (part_a**2 / (n_a - 1) + part_b**2 / (n_b - 1))
+    return _comparison(difference, error, freedom, np.minimum(n_a, n_b) < MIN_REPLICATES)
+
+
+def compare_over_cards(values: np.ndarray, baseline: np.ndarray, rows: np.ndarray, count: int) -> Comparison:
+    """As `compare`, for `count` cells whose replicates ran on several cards, each with the baseline's.
+
+    values, baseline: (pairs, any), what one cell and its baseline gave on one card; rows: (pairs,), the cell.
+    The analysis of variance of two treatments in blocks of unequal size, a card being a block: only
+    differences within a card count, weighted by how many replicates they rest on, so that how fast the cards
+    are does not matter. With one replicate of both on each card it is the paired t test. G. W. Snedecor and
+    W. G. Cochran, "Statistical Methods", 8th ed. (1989), chapters 14 and 20. Interval and p are NaN where a
+    side has under 3 replicates or one degree of freedom is left.
+    """
+    n_a, mean_a, variance_a = _moments(_logs(values))
+    n_b, mean_b, variance_b = _moments(_logs(baseline))
+
+    def total(numbers: np.ndarray) -> np.ndarray:
+        return np.bincount(rows, np.nan_to_num(numbers), minlength=count)
+
+    difference, weight = mean_a - mean_b, n_a * n_b / (n_a + n_b)
+    freedom = total(n_a + n_b) - np.bincount(rows, minlength=count) - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total(weight * difference) / total(weight)
+        within = total((n_a - 1) * variance_a) + total((n_b - 1) * variance_b)
+        between = total(weight * (difference - mean[rows]) ** 2)
+        error = np.sqrt((within + between) / freedom / total(weight))
+    too_few = (np.minimum(total(n_a), total(n_b)) < MIN_REPLICATES) | (freedom < 2)
+    return _comparison(mean, error, freedom, too_few)
+
+
+def _comparison(
+    difference: np.ndarray, error: np.ndarray, freedom: np.ndarray, too_few: np.ndarray
+) -> Comparison:
+    """From differences of logs, their standard errors and degrees of freedom, all (n,)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stdtr(freedom, -np.abs(difference) / error)
         half = stdtrit(freedom, 0.5 + CONFIDENCE / 2) * error
     exact = error == 0  # no replicate differs from another: the ratio is known, 0 / 0 is not
     p[exact], half[exact] = (difference[exact] == 0).astype(float), 0.0
-    too_few = np.minimum(n_a, n_b) < MIN_REPLICATES
     p[too_few] = half[too_few] = np.nan
     return Comparison(np.exp(difference), np.exp(difference - half), np.exp(difference + half), p)
 

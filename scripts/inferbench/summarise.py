@@ -1,8 +1,8 @@
 """From measurements (a row per cell and replicate) to the summary (a row per cell).
 
 Only valid replicates count. A cell's centre is taken over replicates of one device model. Its ratio to
-the baseline compares replicates of both cells on one and the same card: two cards of one model differ
-by more than many of the effects looked for.
+the baseline compares replicates of both cells on one and the same card, or what they differ by on each of
+several: two cards of one model differ by more than many of the effects looked for.
 """
 
 from __future__ import annotations
@@ -137,14 +137,13 @@ def _against_baseline(
     groups = groups.assign(group=group.ngroup(), n=group["cell"].transform("size"))
     tables = statistics.stack(rates[timed], groups["group"].to_numpy(), group.ngroups)
     pairs = _pairs(groups.drop_duplicates("group"), target)
-    pairs = pairs[~is_baseline[pairs["cell"]]]
-    found = statistics.compare(tables[pairs["group"]], tables[pairs["group_base"]])
+    compared, found = _compared(pairs[~is_baseline[pairs["cell"]]], tables)
     p_adjusted = statistics.adjust(found.p)
 
     names = ("ratio", "ratio_low", "ratio_high", "p_adjusted")
     columns = {name: np.full(len(cells), np.nan) for name in names}
     for name, values in zip(names, (found.ratio, found.low, found.high, p_adjusted), strict=True):
-        columns[name][pairs["cell"]] = values
+        columns[name][compared] = values
     columns["ratio"][is_baseline & has_rate] = 1.0
 
     reasons = {
@@ -158,7 +157,7 @@ def _against_baseline(
     }
     finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same device")
     finding = finding.astype(object)
-    finding[pairs["cell"]] = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
+    finding[compared] = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
     return {
         "is_baseline": is_baseline,
         **{name: _nullable(values) for name, values in columns.items()},
@@ -167,13 +166,30 @@ def _against_baseline(
 
 
 def _pairs(groups: pd.DataFrame, target: np.ndarray) -> pd.DataFrame:
-    """Per cell the card on which it is compared with its baseline: that with most replicates of both."""
+    """Each card that ran a cell and its baseline, per cell the one with most replicates of both first."""
     own = groups[groups["summarised"]]
     own = own.assign(target=target[own["cell"]])
     pairs = own.merge(groups, left_on=["target", "card"], right_on=["cell", "card"], suffixes=("", "_base"))
     pairs["fewest"] = np.minimum(pairs["n"], pairs["n_base"])
-    pairs = pairs.sort_values(["fewest", "n", "n_base"], ascending=False, kind="stable")
-    return pairs.drop_duplicates("cell")
+    return pairs.sort_values(["fewest", "n", "n_base"], ascending=False, kind="stable")
+
+
+def _compared(pairs: pd.DataFrame, tables: np.ndarray) -> tuple[np.ndarray, statistics.Comparison]:
+    """The cells that share a card with their baseline, and each one's comparison: on the best card where
+    that has enough replicates of both, else by the differences on all of them."""
+    best = pairs.drop_duplicates("cell")
+    alone = best[best["fewest"] >= statistics.MIN_REPLICATES]
+    spread = pairs[~pairs["cell"].isin(alone["cell"])]
+    several, rows = np.unique(spread["cell"], return_inverse=True)
+    found = zip(
+        statistics.compare(tables[alone["group"]], tables[alone["group_base"]]),
+        statistics.compare_over_cards(
+            tables[spread["group"]], tables[spread["group_base"]], rows, len(several)
+        ),
+        strict=True,
+    )
+    cells = np.concatenate([alone["cell"], several]).astype(int)
+    return cells, statistics.Comparison(*map(np.concatenate, found))
 
 
 def _baseline_cells(

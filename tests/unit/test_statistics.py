@@ -98,6 +98,41 @@ def test_a_comparison_needs_three_replicates_on_both_sides():
     assert findings(three, two) == ["too few replicates"]
 
 
+def test_over_cards_equals_least_squares_with_a_term_for_each_card():
+    """Independent of the formulas: the design matrix written out, unequal numbers of replicates."""
+    rng = np.random.default_rng(5)
+    sizes = [(2, 1), (1, 3), (1, 1)]  # of the cell and its baseline on three cards
+    sides = [[rng.lognormal(size=size) for size in pair] for pair in sizes]
+    table = [[np.pad(side, (0, 3 - len(side)), constant_values=np.nan) for side in pair] for pair in sides]
+    values, baseline = np.array([pair[0] for pair in table]), np.array([pair[1] for pair in table])
+    found = statistics.compare_over_cards(values, baseline, np.zeros(3, int), 1)
+
+    design, response = [], []
+    for card, pair in enumerate(sides):
+        for treated, side in zip((1.0, 0.0), pair, strict=True):
+            for value in side:
+                design.append([treated, *(float(card == other) for other in range(3))])
+                response.append(np.log(value))
+    design, response = np.array(design), np.array(response)
+    inverse = np.linalg.inv(design.T @ design)
+    coefficient = inverse @ design.T @ response
+    freedom = len(response) - 4
+    error = np.sqrt(np.sum((response - design @ coefficient) ** 2) / freedom * inverse[0, 0])
+    half = stats.t.ppf(0.975, freedom) * error
+    expected = np.exp(coefficient[0] + np.array([0, -half, half]))
+    assert [found.ratio[0], found.low[0], found.high[0]] == pytest.approx(list(expected))
+    assert found.p[0] == pytest.approx(2 * stats.t.sf(abs(coefficient[0]) / error, freedom))
+
+
+def test_over_cards_keeps_cells_apart_and_needs_three_replicates_of_both():
+    enough, few = [100.0, 100.0, 100.0], [100.0, 100.0]
+    values = np.array([[80.0], [81.0], [79.0], [50.0], [51.0]])
+    baseline = np.array([[rate] for rate in enough + few])
+    found = statistics.compare_over_cards(values, baseline, np.array([0, 0, 0, 1, 1]), 2)
+    assert found.ratio == pytest.approx([0.8, 0.505], rel=1e-3)
+    assert found.p[0] < 0.01 and np.isnan(found.p[1]) and np.isnan(found.low[1])
+
+
 def test_replicates_that_do_not_differ_at_all():
     comparison = statistics.compare(np.full((1, 3), 20.0), np.array([[10.0] * 3]))
     assert [column[0] for column in comparison] == pytest.approx([2.0, 2.0, 2.0, 0.0])
@@ -208,6 +243,22 @@ def test_3_percent_at_half_a_percent_of_noise_is_found_with_3_replicates():
     )
     found = statistics.classify(comparison, comparison.p, "higher")  # two cells: one test, nothing to adjust
     assert np.mean(found == "faster") >= 0.90
+
+
+@pytest.mark.parametrize("on_cards", [[(1, 1)] * 3, [(2, 1), (1, 2)], [(1, 2), (2, 1), (1, 1)]], ids=str)
+def test_over_cards_the_interval_covers_the_truth_in_95_percent_however_unlike_the_cards_are(on_cards):
+    rng = np.random.default_rng(23)
+    cells = 4000
+    speeds = np.exp(0.05 * rng.normal(size=(cells, len(on_cards), 1)))
+    sides = []
+    for side, centre in ((0, 1.03), (1, 1.0)):
+        rates = TRUTH * centre * speeds * np.exp(0.005 * rng.normal(size=(cells, len(on_cards), 2)))
+        for card, sizes in enumerate(on_cards):
+            rates[:, card, sizes[side] :] = np.nan
+        sides.append(rates.reshape(-1, 2))
+    rows = np.repeat(np.arange(cells), len(on_cards))
+    found = statistics.compare_over_cards(*sides, rows, cells)
+    assert 0.93 <= np.mean((found.low <= 1.03) & (found.high >= 1.03)) <= 0.97
 
 
 def test_drift_is_seen_through_cells_of_unlike_level_and_noise_and_not_seen_where_there_is_none():
