@@ -47,6 +47,7 @@ def _record_of_one(
             pass_fds=[answer.fileno()],
             env={**os.environ, **environment, "PYTHONPATH": _python_path()},
             preexec_fn=_die_with_parent,
+            process_group=0,
         )
         try:
             worker.stdin.write(
@@ -69,7 +70,8 @@ def _record_of_one(
 
 
 def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
-    """Sleep until the worker ends; whether it did in time. A worker that did not is killed.
+    """Sleep until the worker ends; whether it did in time. A worker that did not is killed, and so are
+    processes that it leaves behind: torch's compilers would hold the job's log open for a minute.
 
     `Popen.wait(timeout)` would wake up many times a second beside the measurement.
     """
@@ -80,7 +82,7 @@ def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
         finished = bool(poll.poll(min(timeout_s * 1000, LONGEST_WAIT_MS)))
     finally:
         os.close(watched)
-        worker.kill()
+        os.killpg(worker.pid, signal.SIGKILL)  # its group's name is its own until it is waited for
         worker.wait()
     return finished
 

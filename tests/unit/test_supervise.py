@@ -1,5 +1,7 @@
 """However a measuring process ends, its parent has a record: here small programs stand in for it."""
 
+import os
+
 import pytest
 
 from inferbench import supervise
@@ -84,6 +86,21 @@ def test_no_worker_outlives_its_time(ended, tmp_path):
     ended(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\nsignal.pause()", timeout_s=4)
     with pytest.raises(ProcessLookupError):
         supervise.os.kill(int(pid.read_text()), 0)
+
+
+def test_what_a_worker_started_ends_with_it(ended, tmp_path):
+    """torch's pool of compilers outlives its process by a minute and holds the job's log open."""
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    log = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    program = f"""
+import subprocess
+subprocess.Popen("sleep 10; echo still here", shell=True, stdout=open({str(pipe)!r}, "w"))
+"""
+    assert ended(program + RECORD)["status"] == "ok"
+    os.set_blocking(log, True)
+    with open(log) as lines:
+        assert lines.read() == ""  # at once, for nobody is left to write
 
 
 @pytest.mark.parametrize("timeout_s", [1e9, float("inf")])
