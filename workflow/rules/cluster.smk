@@ -20,6 +20,11 @@ def gpu_model(wildcards):
     return asked_gpu_model(CAMPAIGN, axes) or ""
 
 
+#: What is the same for every job is no function: Snakemake spends about as long on each as on fingerprints.
+GPUS = gpus if CAMPAIGN["device"] == "cuda" else 0
+GPU_MODEL = gpu_model if CAMPAIGN["gpu_model"] else ""
+
+
 def memory(wildcards, attempt):
     return CAMPAIGN["mem_mb"] * attempt
 

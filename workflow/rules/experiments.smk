@@ -24,8 +24,8 @@ rule measure_experiment:
         f"../../envs/benchmark-{'gpu' if CAMPAIGN['device'] == 'cuda' else 'cpu'}.yaml"
     threads: CAMPAIGN["cpu_threads"]
     resources:
-        gpu=gpus,
-        gpu_model=gpu_model,
+        gpu=GPUS,
+        gpu_model=GPU_MODEL,
         mem_mb=memory,
         runtime=minutes,
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
