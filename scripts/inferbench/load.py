@@ -20,6 +20,8 @@ def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
     unless the config says so."""
     # bitsandbytes logs a line for every int8 product.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if config.precision.quantisation is Quantisation.int8:
+        _quantise_where_weights_lie()
     if config.attention.code:
         runpy.run_path(str(in_repository(config.attention.code)))
     model = AutoModelForCausalLM.from_pretrained(
@@ -55,6 +57,28 @@ def _quantisation(precision: PrecisionConfig) -> BitsAndBytesConfig | None:
         bnb_4bit_use_double_quant=precision.double_quantisation,
         bnb_4bit_compute_dtype=DTYPES[precision.dtype.value],
     )
+
+
+def _quantise_where_weights_lie() -> None:
+    """transformers takes every weight to the host and back before bitsandbytes makes int8 of it on the GPU:
+    7B took 25 s to load, and 5 s to nf4."""
+    from bitsandbytes.nn import Int8Params
+    from transformers.integrations import bitsandbytes
+    from transformers.pytorch_utils import Conv1D
+
+    def convert(self, input_dict, model=None, **kwargs):
+        converted = {}
+        for name, value in input_dict.items():
+            value = value[0] if isinstance(value, list) else value
+            module, _ = bitsandbytes.get_module_from_name(model, name)
+            if issubclass(module.source_cls, Conv1D):
+                value = value.T
+            fp16 = model.get_parameter_or_buffer(name).has_fp16_weights
+            weight = Int8Params(value, requires_grad=False, has_fp16_weights=fp16)
+            converted[name] = weight._quantize(value.device)
+        return converted
+
+    bitsandbytes.Bnb8bitQuantize.convert = convert
 
 
 def parameter_count(model: PreTrainedModel) -> int:

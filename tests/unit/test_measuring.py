@@ -110,6 +110,26 @@ def test_weights_are_counted_by_storage_and_tied_ones_once():
     assert load.weight_bytes(model) == 4 * (parameters - 512 * 128) + buffers
 
 
+def test_int8_weights_are_scaled_row_by_row_and_of_the_rounded_half_precision(tmp_path):
+    tiny_llama(dtype=torch.bfloat16).save_pretrained(tmp_path)
+    plain = dict(tiny_llama(dtype=torch.bfloat16).named_parameters())
+    config = benchmark_config(dtype=Dtype.float16)
+    config.model.path, config.precision.quantisation = str(tmp_path), Quantisation.int8
+    quantised = {
+        name: weight
+        for name, weight in load.load_model(config, CPU).named_parameters()
+        if weight.dtype == torch.int8
+    }
+    assert len(quantised) == 2 * 7  # the linear layers of both blocks; the head stays
+    for name, weight in quantised.items():
+        half = plain[name].to(torch.float16).float()
+        largest = half.abs().amax(dim=1)
+        assert torch.equal(weight.SCB, largest)
+        assert (
+            weight - 127 * half / largest[:, None]
+        ).abs().max() <= 0.501  # a half may be rounded either way
+
+
 def test_a_decode_step_reads_all_but_an_untied_embedding():
     model = tiny_llama()
     assert load.weight_bytes(model) - load.decode_weight_bytes(model, 1) == 512 * 128 * 4
