@@ -78,6 +78,12 @@ def test_a_model_made_otherwise_hides_no_other_edit(finished):
     assert finished.planned() == {"prepare_model"} | ALL | DOWNSTREAM
 
 
+def test_a_model_that_lies_there_is_not_made_again_and_hides_no_cell(finished):
+    finished.edit("workflow/rules/models.smk", "prepare_model.py model", "prepare_model.py  model")
+    finished.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")
+    assert finished.planned() == cells(precision=["bf16"]) | DOWNSTREAM
+
+
 def test_an_edited_plot_draws_its_figure_and_writes_the_report(finished):
     assert {"plot_grid", "plot_latency"} <= FIGURE_RULES
     finished.append("scripts/plot_grid.py", "\nADDED = 1\n")

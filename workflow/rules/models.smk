@@ -3,7 +3,12 @@
 Output: models/<name>-<fingerprint>.json, written when the folder models/<name> is complete. The
 fingerprint is that of the model's Hydra file, so a model described otherwise is one not yet made.
 Fetching needs network, so it runs where snakemake runs.
+
+A manifest that lies there has no rule: were it to be made again (because this file changed, say), Snakemake
+would not look at the cells, whose models are ancient, and a run would measure nothing of what it should.
 """
+
+MADE = "|".join(path.stem.rsplit("-", 1)[1] for path in (REPOSITORY / MODELS_DIR).glob("*-*.json"))
 
 
 rule prepare_model:
@@ -11,6 +16,8 @@ rule prepare_model:
         f"{CAMPAIGN['models_dir']}/{{model}}-{{fingerprint}}.json",
     log:
         f"{RESULTS}/logs/prepare_model/{{model}}-{{fingerprint}}.log",
+    wildcard_constraints:
+        fingerprint=f"(?!{MADE or 'none'})[0-9a-f]{{16}}",
     localrule: True
     conda:
         "../../envs/benchmark-cpu.yaml"
