@@ -52,11 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="results/<campaign>, or results/published/<name>")
     choices = [WEIGHTS, *AXES, CONTEXT, MEMORY]
-    parser.add_argument(
-        "topics", nargs="*", default=choices, choices=choices, help="all of them when none is named"
-    )
+    parser.add_argument("topics", nargs="*", default="all", choices=[*choices, "all"])
     options = parser.parse_args()
-    print(*findings(options.folder, options.topics), sep="\n")
+    print(*findings(options.folder, choices if "all" in options.topics else options.topics), sep="\n")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,10 @@ def test_the_reports_sentences_can_be_printed(published, capsys, monkeypatch):
     assert "24 cells declared: 16 ok, 8 unsupported." in printed
     assert "  Attention eager instead of sdpa: decode speed -9.1% in all 8 pairs" in printed
     assert "Precision" not in printed
+    monkeypatch.setattr("sys.argv", ["print_findings.py", str(published)])
+    print_findings.main()
+    everything = capsys.readouterr().out
+    assert "Attention eager" in everything and "Precision nf4" in everything
 
 
 def change_speed(path):
