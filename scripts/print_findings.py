@@ -52,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="results/<campaign>, or results/published/<name>")
     choices = [WEIGHTS, *AXES, CONTEXT, MEMORY]
-    parser.add_argument("topics", nargs="*", default="all", choices=[*choices, "all"])
+    parser.add_argument(
+        "topics", nargs="*", default="all", choices=[*choices, "all"], help="all of them when none is named"
+    )
     options = parser.parse_args()
     print(*findings(options.folder, choices if "all" in options.topics else options.topics), sep="\n")
 

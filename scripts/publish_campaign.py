@@ -11,8 +11,8 @@ import pandas as pd
 from inferbench.published import (
     DATA_FILES,
     declared_experiments,
-    experiment_files,
     published_figures,
+    published_tables,
     write_published,
 )
 
@@ -32,7 +32,7 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
         raise PublishError(f"{target} exists; pass --force to replace it.")
     missing = [name for name in DATA_FILES if not (campaign / name).exists()]
     experiments = [] if missing else declared_experiments(campaign)
-    needed = [*DATA_FILES, *experiment_files(experiments), *published_figures(experiments)]
+    needed = [*published_tables(experiments), *published_figures(experiments)]
     missing = [name for name in needed if not (campaign / name).exists()]
     if missing:
         raise PublishError(f"{campaign} has no {', '.join(missing)}; run the campaign to its end first.")

@@ -16,13 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from inferbench.experiment_tables import read_experiments
-from inferbench.figure_list import SUFFIXES, drawn_from
+from inferbench.figure_list import Figure, drawn_from, figure_files
 from inferbench.published import (
     DATA_FILES,
     SUMS,
     declared_experiments,
     experiment_files,
     first_difference,
+    published_tables,
     read_sums,
     sha256,
     write_published,
@@ -51,7 +52,7 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
         options = [f"--{option}={folder / name}" for option, name in tables.items()]
         drawn = output / "figures" / figure.name
         importlib.import_module(figure.script).main([*options, f"--output={drawn}"])
-        yield _compare(figure.name, folder, output, sums)
+        yield _compare(figure, folder, output, sums)
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     report = output / "report.html"
     measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
@@ -60,8 +61,8 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
     yield True, f"report: {report}"
 
 
-def _compare(name: str, folder: Path, output: Path, sums: dict[str, str]) -> tuple[bool, str]:
-    files = [f"figures/{name}{suffix}" for suffix in SUFFIXES]
+def _compare(figure: Figure, folder: Path, output: Path, sums: dict[str, str]) -> tuple[bool, str]:
+    name, files = figure.name, figure_files([figure])
     unlisted = [file for file in files if file not in sums]
     data = f"figures/{name}.csv"
     if unlisted or not (folder / data).exists():
@@ -81,8 +82,7 @@ def accept(folder: Path, drawn: Path) -> str:
     Returns the line to print. The tables must be those that were published."""
     experiments = declared_experiments(folder)
     sums = read_sums(folder)
-    tables = [*DATA_FILES, *experiment_files(experiments)]
-    changed = [name for name in tables if sha256(folder / name) != sums.get(name)]
+    changed = [name for name in published_tables(experiments) if sha256(folder / name) != sums.get(name)]
     if changed:
         return f"not accepted: {', '.join(changed)} changed since it was published"
     write_published(folder, experiments, folder, drawn)

@@ -36,6 +36,11 @@ def experiment_files(experiments: Iterable[str]) -> list[str]:
     return [f"{name}{part}.parquet" for name in experiments for part in ("", "-samples")]
 
 
+def published_tables(experiments: Iterable[str]) -> list[str]:
+    """Names of the data files of a campaign that declares these experiments."""
+    return [*DATA_FILES, *experiment_files(experiments)]
+
+
 def published_figures(experiments: Iterable[str]) -> list[str]:
     """Names of the figures' files of a campaign that declares these experiments."""
     return figure_files(figure for figure, _ in drawn_from(experiments))
@@ -44,7 +49,7 @@ def published_figures(experiments: Iterable[str]) -> list[str]:
 def write_published(target: Path, experiments: list[str], data: Path, drawn: Path) -> None:
     """Write the folder `target` from tables in `data` and figures in `drawn`, whole or not at all; one that is
     there is replaced, and may itself be `data`."""
-    tables, figures = [*DATA_FILES, *experiment_files(experiments)], published_figures(experiments)
+    tables, figures = published_tables(experiments), published_figures(experiments)
     sources = {name: data / name for name in tables} | {name: drawn / name for name in figures}
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:

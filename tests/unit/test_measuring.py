@@ -125,9 +125,8 @@ def test_int8_weights_are_scaled_row_by_row_and_of_the_rounded_half_precision(tm
         half = plain[name].to(torch.float16).float()
         largest = half.abs().amax(dim=1)
         assert torch.equal(weight.SCB, largest)
-        assert (
-            weight - 127 * half / largest[:, None]
-        ).abs().max() <= 0.501  # a half may be rounded either way
+        exact = 127 * half / largest[:, None]
+        assert (weight - exact).abs().max() <= 0.501  # a half may be rounded either way
 
 
 def test_a_decode_step_reads_all_but_an_untied_embedding():

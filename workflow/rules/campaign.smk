@@ -91,8 +91,8 @@ def job_overrides(wildcards, meaning, fingerprint):
 
 
 def gpus_of(cell):
-    """GPUs of the cell's model; a campaign on the processor asks for none."""
-    return model_file(cell.model).get("gpus", 1) if CAMPAIGN["device"] == "cuda" else 0
+    """GPUs of the cell's model."""
+    return model_file(cell.model).get("gpus", 1)
 
 
 def gpus(wildcards):

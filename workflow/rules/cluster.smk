@@ -21,6 +21,7 @@ def gpu_model(wildcards):
 
 
 #: What is the same for every job is no function: Snakemake spends about as long on each as on fingerprints.
+#: A campaign on the processor asks for no GPU.
 GPUS = gpus if CAMPAIGN["device"] == "cuda" else 0
 GPU_MODEL = gpu_model if CAMPAIGN["gpu_model"] else ""
 

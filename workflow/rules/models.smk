@@ -8,7 +8,8 @@ A manifest that lies there has no rule: were it to be made again (because this f
 would not look at the cells, whose models are ancient, and a run would measure nothing of what it should.
 """
 
-MADE = "|".join(path.stem.rsplit("-", 1)[1] for path in (REPOSITORY / MODELS_DIR).glob("*-*.json"))
+FINGERPRINT = "[0-9a-f]" * 16
+MADE = "|".join(path.stem[-16:] for path in (REPOSITORY / MODELS_DIR).glob(f"*-{FINGERPRINT}.json"))
 
 
 rule prepare_model:
@@ -17,7 +18,7 @@ rule prepare_model:
     log:
         f"{RESULTS}/logs/prepare_model/{{model}}-{{fingerprint}}.log",
     wildcard_constraints:
-        fingerprint=f"(?!{MADE or 'none'})[0-9a-f]{{16}}",
+        fingerprint=f"(?!{MADE or 'none'}){FINGERPRINT}",
     localrule: True
     conda:
         "../../envs/benchmark-cpu.yaml"
