@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 from statistics import median
 from typing import Any
 
@@ -15,7 +14,8 @@ from inferbench.ceilings import measure_ceilings
 from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, open_gpu, set_up, wait
-from inferbench.nvml import Gpu, validity_flags
+from inferbench.energy import Meter, measure_energy
+from inferbench.nvml import validity_flags
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
 from inferbench.stages import Stages
@@ -81,8 +81,10 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     with stages("warmup"):
         steady = warm_up(run, config.measure)
     before = gpu.snapshot() if gpu else None
+    meter = Meter(gpu)
     with stages("measure"):
         timelines = timed(run, config.measure)
+    spent = meter.spent(sum(timeline.tokens.numel() for timeline in timelines))
     flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
     record["iterations"] = [iteration(timeline) for timeline in timelines]
     # Medians of each iteration's steps: one interrupted step is noise, not drift.
@@ -99,7 +101,7 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
             record |= profile_gpu(decoder, batch, config, device)
     if gpu and config.measure.energy_seconds > 0:
         with stages("energy"):
-            record |= measure_energy(decoder, batch, config, gpu)
+            record |= measure_energy(decoder, batch, config, gpu, spent)
 
 
 def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.ModelShape) -> dict[str, Any]:
@@ -223,42 +225,4 @@ def kernel_record(profile: StepProfile, less: StepProfile | None = None, steps: 
             for name, spent in profile.class_ms.items()
         },
         "kernels": profile.kernels[:TOP_KERNELS],
-    }
-
-
-def measure_energy(decoder, batch: PromptBatch, config: BenchmarkConfig, gpu: Gpu) -> dict[str, Any]:
-    """Joules per token of decoding alone (of all of `generate()`, which cannot be taken apart), and the
-    power of the idle GPU with the model loaded."""
-    tokens = config.workload.new_tokens
-    wait(batch.input_ids.device)
-    time.sleep(1.0)  # clocks settle
-    idle_j, idle_s = gpu.energy_j(), time.perf_counter()
-    if idle_j is None:
-        return {}
-    time.sleep(1.5)
-    idle_power = (gpu.energy_j() - idle_j) / (time.perf_counter() - idle_s)
-
-    decoded = 0
-    whole = isinstance(decoder, GenerateDecoder)
-    token = None if whole else decoder.prefill(batch)
-    wait(batch.input_ids.device)
-    start_j, start_s = gpu.energy_j(), time.perf_counter()
-    while time.perf_counter() - start_s < config.measure.energy_seconds:
-        if whole:
-            decoder.generate(batch, tokens)
-            decoded += tokens
-            continue
-        for _ in range(tokens - 1):
-            token = decoder.step(token)
-            token.tolist()
-        decoder.rewind(tokens - 1)
-        decoded += tokens - 1
-    wait(batch.input_ids.device)
-    spent_j, spent_s = gpu.energy_j() - start_j, time.perf_counter() - start_s
-    decoded *= config.batch_size
-    return {
-        "power_w": spent_j / spent_s,
-        "idle_power_w": idle_power,
-        "joules_per_token": spent_j / decoded,
-        "joules_per_token_above_idle": (spent_j - idle_power * spent_s) / decoded,
     }
