@@ -119,6 +119,26 @@ def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
     assert fresh.planned("cells") == {name for name in names if "nf4" in name} | {"cells"}
 
 
+def test_a_campaign_on_gpus_that_grows_checks_the_node_and_measures_the_new_cells_alone(fresh):
+    # Taken as done without measuring, as above: there is no GPU.
+    grid = {"precision": ["bf16", "fp32"], "attention": ["sdpa"]}
+    fresh.campaign(axes=grid, device="cuda")
+    old = {
+        f"tiny--{precision}--sdpa--loop--tiny--b{batch}/1"
+        for precision in grid["precision"]
+        for batch in (1, 2)
+    }
+    manifest = f"models/{manifest_name('tiny')}"
+    for path in (manifest, *(cell_file(name) for name in old)):
+        fresh.path(path).parent.mkdir(parents=True, exist_ok=True)
+        fresh.path(path).touch()
+    assert fresh.snakemake("--touch", "--forceall", "cells").code == 0
+    assert fresh.planned("cells") == set()
+    fresh.campaign(axes=grid | {"batch_size": [1, 2, 4]}, device="cuda")
+    new = {f"tiny--{precision}--sdpa--loop--tiny--b4/1" for precision in grid["precision"]}
+    assert fresh.planned("cells") == new | {"check_node", "cells"}
+
+
 CAMPAIGN_EDITS = [
     ({"retry": ["oom", "timeout"]}, set()),  # no cell is either
     ({"also": [{"precision": ["bf16"]}]}, DOWNSTREAM),  # in the grid already

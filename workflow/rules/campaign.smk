@@ -22,6 +22,7 @@ from inferbench.fingerprint import (
 from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, OF_ANOTHER, drawn_from, figure_files
 from inferbench.lease import visible_gpus
 from snakemake.exceptions import WorkflowError
+from snakemake.io import flag
 
 try:
     CAMPAIGN = load_campaign(config)
