@@ -42,8 +42,8 @@ def measure_energy(
 ) -> dict[str, Any]:
     """Joules per token, and the power of the idle GPU with the model loaded; nothing where it counts none.
 
-    Of decoding alone, repeated. `generate()` cannot be taken apart: its timed runs count, prefill and all, and
-    more are added only where they took less than `measure.energy_seconds`.
+    Of decoding alone, repeated. `generate()` cannot be taken apart: its timed runs count, prefill and all; it is
+    repeated only where they took less than `measure.energy_seconds`.
     """
     if timed.joules is None:
         return {}

@@ -101,26 +101,29 @@ def test_edited_statistics_aggregate_again(finished):
     assert finished.planned() == DOWNSTREAM
 
 
-def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
-    # Their cells are taken as done without measuring: only what is planned matters here.
-    fresh.campaign(axes={"precision": ["bf16", "nf4", "nf4-double", "int8"], "attention": ["sdpa"]})
-    names = {
-        f"tiny--{precision}--sdpa--loop--tiny--b{batch}/1"
-        for precision in ("bf16", "nf4", "nf4-double", "int8")
-        for batch in (1, 2)
-    }
+def take_as_done(fresh, names):
+    """Have these cells count as measured: where only what is planned matters, or there is no GPU."""
     manifest = f"models/{manifest_name('tiny')}"
     for path in (manifest, *(cell_file(name) for name in names)):
         fresh.path(path).parent.mkdir(parents=True, exist_ok=True)
         fresh.path(path).touch()
     assert fresh.snakemake("--touch", "--forceall", "cells").code == 0
     assert fresh.planned("cells") == set()
+
+
+def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
+    fresh.campaign(axes={"precision": ["bf16", "nf4", "nf4-double", "int8"], "attention": ["sdpa"]})
+    names = {
+        f"tiny--{precision}--sdpa--loop--tiny--b{batch}/1"
+        for precision in ("bf16", "nf4", "nf4-double", "int8")
+        for batch in (1, 2)
+    }
+    take_as_done(fresh, names)
     fresh.edit("config/hydra/precision/base_4bit.yaml", "dtype: bfloat16", "dtype: float16")
     assert fresh.planned("cells") == {name for name in names if "nf4" in name} | {"cells"}
 
 
 def test_a_campaign_on_gpus_that_grows_checks_the_node_and_measures_the_new_cells_alone(fresh):
-    # Taken as done without measuring, as above: there is no GPU.
     grid = {"precision": ["bf16", "fp32"], "attention": ["sdpa"]}
     fresh.campaign(axes=grid, device="cuda")
     old = {
@@ -128,12 +131,7 @@ def test_a_campaign_on_gpus_that_grows_checks_the_node_and_measures_the_new_cell
         for precision in grid["precision"]
         for batch in (1, 2)
     }
-    manifest = f"models/{manifest_name('tiny')}"
-    for path in (manifest, *(cell_file(name) for name in old)):
-        fresh.path(path).parent.mkdir(parents=True, exist_ok=True)
-        fresh.path(path).touch()
-    assert fresh.snakemake("--touch", "--forceall", "cells").code == 0
-    assert fresh.planned("cells") == set()
+    take_as_done(fresh, old)
     fresh.campaign(axes=grid | {"batch_size": [1, 2, 4]}, device="cuda")
     new = {f"tiny--{precision}--sdpa--loop--tiny--b4/1" for precision in grid["precision"]}
     assert fresh.planned("cells") == new | {"check_node", "cells"}

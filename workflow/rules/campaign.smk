@@ -102,7 +102,7 @@ def gpus(wildcards):
 
 def retried(path):
     """Whether a job that is done shall be done again, by the campaign's `retry`."""
-    if not path.exists():
+    if not CAMPAIGN["retry"] or not path.exists():
         return False
     try:
         status, flags = read_status(path)
@@ -115,7 +115,7 @@ def checkpoint_manifest(wildcards):
     """The manifest of the cell's model. ancient: a checkpoint made again (a new disk, a new machine) is
     the same checkpoint."""
     path = on_disk(job_file(wildcards))
-    if CAMPAIGN["retry"] and workflow.is_main_process and retried(Path(path)):
+    if workflow.is_main_process and retried(Path(path)):
         # As --forcerun with this file: input functions are called before it is decided what to run.
         workflow.dag.forcefiles.add(path)
     return ancient(manifest(cell_of(wildcards).model))

@@ -115,7 +115,7 @@ def node_check(wildcards):
     """
     checked = ancient(f"{RESULTS}/checked/{gpu_model(wildcards) or 'any'}.json")
     file = Path(on_disk(job_file(wildcards)))
-    if workflow.is_main_process and (not file.exists() or CAMPAIGN["retry"] and retried(file)):
+    if workflow.is_main_process and (not file.exists() or retried(file)):
         return checked
     # What Snakemake compares with the inputs of the last time is the path in this flag.
     return flag(ancient(on_disk(manifest(cell_of(wildcards).model))), "sourcecache_entry", on_disk(checked))
