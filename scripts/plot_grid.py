@@ -19,7 +19,7 @@ from inferbench.presentation import STATUS_WORDS, axes_words, number, precision_
 
 SPEED = "decode_tokens_per_s"
 PANEL = ["model", "execution", "workload"]
-COLOURS = "cividis"
+COLOURS = "viridis"
 #: Above this many cells, words in them are too small to read: marks and a legend take their place.
 MOST_WITH_WORDS = 400
 STATUS_MARKS = {"oom": "x", "unsupported": "_", "timeout": "|", "failed": "+", "skipped": ".", "missing": "1"}
@@ -130,10 +130,10 @@ def _mark_others(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> N
 
 
 def _ink_on(colour: tuple[float, float, float, float]) -> str:
-    """White or ink, whichever contrasts more (WCAG 2.2, relative luminance)."""
+    """White or black, whichever contrasts more: on no colour is it less than 4.5 to 1 (WCAG 2.2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return INK if luminance > 0.21 else "white"
+    return "black" if luminance > 0.179 else "white"
 
 
 def _norm(values: pd.Series) -> LogNorm | None:

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from inferbench.cell_means import IDENTITY, ROW_AXES, cell_means, in_row_order, nothing_to_draw, row_label
 from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run
-from inferbench.presentation import number, precision_order, significant, split_axes
+from inferbench.presentation import number, significant, split_axes
 
 #: Below this share of a step with a kernel running, the host's launches set the speed.
 HOST_BOUND = 0.8
@@ -114,23 +114,17 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     return figure, data
 
 
-def host_sentence(data: pd.DataFrame, most: int = 6) -> str:
-    """How many cells are host-bound, and which: `most` settings with their precisions."""
+def host_sentence(data: pd.DataFrame) -> str:
+    """How many cells are host-bound; their marks say which."""
     cells = data.drop_duplicates(["cell", "device_name"])
     known = cells[cells["host_bound"].notna()]
     if known.empty:
         return "No kernels were profiled on this device: whether the host was in the way is not known."
     bound = known[known["host_bound"].astype(bool)]
     counted = f"GPU busy under {HOST_BOUND:.0%} of a step (host-bound): {len(bound)} of {len(known)} cells"
-    if bound.empty:
-        return f"{counted}."
-    _, varying = split_axes(known, ROW_AXES)
-    names = []
-    for _, own in bound.groupby(ROW_AXES, sort=False):
-        precisions = ", ".join(precision_order(own["precision"]))
-        names.append(f"{row_label(own.iloc[0], varying)} ({precisions})" if varying else precisions)
-    more = f"; and {len(names) - most} more settings" if len(names) > most else ""
-    return f"{counted}: {'; '.join(names[:most])}{more}. Their order says how many kernels they launch."
+    return (
+        f"{counted}, crossed. Their order says how many kernels they launch." if len(bound) else f"{counted}."
+    )
 
 
 def _draw_panel(

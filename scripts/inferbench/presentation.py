@@ -46,8 +46,9 @@ def byte_unit(largest: float) -> tuple[str, float]:
 
 
 def model_label(model: str, source: str | None) -> str:
-    """The model's name, marked when its weights are random."""
-    return f"{model} (synthetic)" if pd.notna(source) and source == "synthetic" else model
+    """The model's name, marked when its weights are random and it does not say so itself."""
+    told = "synthetic" in model or pd.isna(source) or source != "synthetic"
+    return model if told else f"{model} (synthetic)"
 
 
 def weights_source(table: pd.DataFrame) -> str | None:
@@ -76,6 +77,8 @@ def axes_words(row: pd.Series, axes: list[str]) -> str:
     words = {axis: f"{axis.replace('_', ' ')} {row[axis]}" for axis in axes}
     if "model" in words:
         words["model"] = model_label(row["model"], row["model_source"])
+    if "device_name" in words:
+        words["device_name"] = str(row["device_name"])
     return ", ".join(words.values())
 
 

@@ -173,7 +173,7 @@ def test_kl_of_synthetic_weights_is_no_ground_to_pass_or_fail():
     assert [named(choice.best) for choice in advice.choices] == ["nf4 b1", "nf4 b4"]
     assert [cost.limit for cost in advice.choices[0].costs] == ["memory_gb"]
     words = say(summary, {"kl": 0.05, "memory_gb": 1.1}, KL)
-    assert "# synthetic-olmoe-1b-7b (synthetic), on" in words
+    assert "# synthetic-olmoe-1b-7b, on" in words
     assert "The limit KL divergence 0.05 nats is not applied. The weights are synthetic" in words
     assert "KL divergence not measured; limit 0.05 not applied" in words
 
@@ -321,7 +321,7 @@ def test_each_model_and_each_workload_has_its_own_answer():
     ]
     words = say(summary)
     assert "# smollm2-135m, workload long, on " in words
-    assert "# synthetic-olmoe-1b-7b (synthetic), workload short, on " in words
+    assert "# synthetic-olmoe-1b-7b, workload short, on " in words
 
 
 def test_devices_are_not_compared_with_each_other():

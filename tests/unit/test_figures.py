@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 
 from inferbench.figure_list import FIGURES, SUFFIXES
 from inferbench.figures import precision_styles
@@ -91,6 +93,19 @@ def test_without_an_ok_cell_at_the_baseline_another_setting_is_shown_and_named(t
     assert set(draw(tmp_path, "precision", measurements)["attention"]) == {"eager"}
 
 
+def test_numbers_in_the_grid_contrast_with_every_colour():
+    """WCAG 2.2 asks for 4.5 to 1 of text of this size; the factors are its relative luminance."""
+    grid = importlib.import_module("plot_grid")
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour in colormaps[grid.COLOURS](range(256)):
+        dark, light = sorted([luminance(colour), luminance(grid._ink_on(colour))])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
 def test_grid_names_what_became_of_every_cell(tmp_path):
     measurements = demo_measurements()
     big_fp32 = (measurements["precision"] == "fp32") & (measurements["batch_size"] == 4)
@@ -141,7 +156,7 @@ def several_lengths(*model):
 
 
 def test_synthetic_models_are_labelled(tmp_path):
-    measurements = several_lengths("synthetic-llama-3.1-8b", "synthetic")
+    measurements = several_lengths("llama-3.1-8b", "synthetic")
     for figure in FIGURES:
         draw(tmp_path, figure.name, measurements)
         assert "llama-3.1-8b (synthetic)" in svg_words(tmp_path, figure.name)

@@ -116,7 +116,7 @@ def test_sources_of_weights_are_said():
     assert "fp32 is itself dequantised" in say(demo_summary(demo_measurements()))
     synthetic = demo_summary(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
     assert "synthetic, random" in say(synthetic)
-    assert answers(synthetic, {})[0].subject == "synthetic-olmoe-1b-7b (synthetic)"
+    assert answers(synthetic, {})[0].subject == "synthetic-olmoe-1b-7b"
     checkpoint = say(demo_summary(demo_measurements("qwen", "checkpoint")))
     assert "dequantised" not in checkpoint
     assert "synthetic" not in checkpoint
