@@ -164,9 +164,7 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
 def _effect(pairs: pd.DataFrame) -> str:
     ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
     over = np.maximum(ratios, 1 / ratios) >= MIN_RATIO
-    of_pairs = (
-        f"in {'the one pair' if len(pairs) == 1 else f'all {len(pairs)} pairs'} of cells alike in all else"
-    )
+    of_pairs = f"in {counted(len(pairs), 'pair')} of cells"
     if not over.any():
         return f"differs by less than 1% {of_pairs}, which is no finding"
     low, high = f"{SPEED}_low", f"{SPEED}_high"
@@ -177,6 +175,8 @@ def _effect(pairs: pd.DataFrame) -> str:
     if ends[0] != ends[1]:
         size = f"{' to '.join(ends)}, {_change(np.exp(np.log(ratios).mean()), ratios)} on average,"
     basis = f"intervals apart in {apart.sum()} of {known.sum()}" if known.any() else "no intervals"
+    if len(pairs) == 1 and known.all():
+        basis = "intervals apart" if apart.all() else "intervals overlap"
     return f"{size} {of_pairs} ({basis})"
 
 

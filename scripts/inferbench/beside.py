@@ -17,7 +17,7 @@ import pandas as pd
 from inferbench import schema
 from inferbench.compare import common_cells, compare, load
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import counted, number, split_axes
+from inferbench.presentation import counted, model_label, number, split_axes
 
 SPEED = "decode_tokens_per_s"
 AXES = list(schema.AXES)
@@ -40,7 +40,6 @@ class Beside:
 
     sentences: list[str]
     campaigns: Table
-    common: str
     cells: Table
 
 
@@ -80,11 +79,9 @@ def beside(measurements: pd.DataFrame, provenance: dict[str, Any], others: list[
     rows = comparisons(measurements, others)
     here = Campaign("this campaign", measurements, provenance)
     speed = rows[rows["metric"] == SPEED]
-    common, _ = split_axes(speed, AXES) if len(speed) else ("", [])
     return Beside(
         [sentence for other in others for sentence in _sentences(measurements, other, speed)],
         _campaigns([here, *others]),
-        common,
         _cells(rows, len(others) > 1),
     )
 
@@ -145,20 +142,18 @@ def _cells(rows: pd.DataFrame, several: bool) -> Table:
     ttft = rows[rows["metric"] == "ttft_ms"].set_index(keys)
     speed = rows[rows["metric"] == SPEED].set_index(keys, drop=False)
     ttft = ttft.loc[speed.index]
-    _, varying = split_axes(speed, AXES)
-    texts: dict[str, Iterable[str]] = {
-        axis.replace("_", " "): speed[axis].astype(str) for axis in varying or ["precision"]
-    }
+    texts: dict[str, Iterable[str]] = {axis.replace("_", " "): speed[axis].astype(str) for axis in AXES}
+    texts["model"] = list(map(model_label, speed["model"], speed["model_source"]))
     texts |= {"beside": speed["other"]} if several else {}
     if speed.duplicated(["cell", "other"]).any():
         texts |= {"card there": speed["card_a"].fillna("-"), "card here": speed["card_b"].fillna("-")}
-    words = {*texts} - {"batch size"}
+    words = {*texts}
     texts["there, tokens/s"] = with_interval(speed["a"], speed["a_low"], speed["a_high"])
     texts["here, tokens/s"] = with_interval(speed["b"], speed["b_low"], speed["b_high"])
     texts["here ÷ there"] = with_interval(speed["ratio"], speed["low"], speed["high"])
     texts["here is"] = speed["finding"]
     texts["TTFT, here ÷ there"] = with_interval(ttft["ratio"], ttft["low"], ttft["high"])
-    return table_of(texts, {*words, "here is"})
+    return table_of(texts, words)
 
 
 def _listed(values: pd.Series) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from inferbench import schema
-from inferbench.page_tables import PAGE, Table, table_of, with_interval
+from inferbench.page_tables import PAGE, Table, with_interval
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, byte_unit, number, precision_order, significant, split_axes
 
@@ -121,9 +120,10 @@ def cell_columns(measurements: pd.DataFrame, summary: pd.DataFrame) -> dict[str,
 def first_rows(columns: dict[str, Words | Numbers]) -> Table:
     """The table's first page as texts."""
     shown = [column for column in columns.values() if column.in_table]
-    texts: dict[str, Iterable[str]] = {column.title: column.texts() for column in shown}
+    titles = [column.title for column in shown]
     words = {column.title for column in shown if isinstance(column, Words)} - {"batch size"}
-    return table_of(texts, words, PAGE)
+    rows = [list(row) for row in zip(*(column.texts() for column in shown), strict=True)]
+    return Table(titles, set(titles) - words, rows[:PAGE], max(0, len(rows) - PAGE))
 
 
 def _words(name: str, title: str, values: pd.Series, in_table: bool = True) -> Words:

@@ -17,12 +17,13 @@ MAX_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to print: `numeric` names the columns to align right."""
+    """A table ready to print: `numeric` names the columns to align right, `common` is what all rows have."""
 
     columns: list[str]
     numeric: set[str]
     rows: list[list[str]]
     left_out: int = 0
+    common: str = ""
 
     @property
     def first_page(self) -> list[list[str]]:
@@ -37,20 +38,15 @@ class Table:
 def table_of(texts: dict[str, Iterable[str]], words: set[str], most: int = MAX_ROWS) -> Table:
     """Columns of text as a table of at most `most` rows, without columns that say nothing.
 
-    words: the columns that are not numbers.
+    words: the columns that are not numbers. One in which all rows have the same word is said once, as `common`.
     """
     table = pd.DataFrame({title: list(values) for title, values in texts.items()})
     table = table.loc[:, ~table.isin(["-", ""]).all()]
+    same = [title for title in table if title in words and table[title].nunique() == 1]
+    common = ", ".join(f"{title} {table[title].iloc[0]}" for title in same)
+    table = table.drop(columns=same)
     rows = table.head(most).to_numpy().tolist()
-    return Table(list(table), set(table) - words, rows, max(0, len(table) - most))
-
-
-def intervals(lows: pd.Series, highs: pd.Series, digits: int = 3) -> list[str]:
-    """'19.8 to 20.6': the ends of intervals, '-' where there is none."""
-    return [
-        "-" if pd.isna(low) else f"{number(low, digits)} to {number(high, digits)}"
-        for low, high in zip(lows, highs, strict=True)
-    ]
+    return Table(list(table), set(table) - words, rows, max(0, len(table) - most), common)
 
 
 def with_interval(centres: pd.Series, lows: pd.Series, highs: pd.Series) -> list[str]:

@@ -183,9 +183,7 @@ def memory_table(summary: pd.DataFrame) -> Table:
     rows = pd.concat(parts)
     rows = rows[rows["weight_bytes"].notna()]
     texts: dict[str, Iterable[str]] = {
-        "model": [
-            model_label(*pair) for pair in rows[["model", "model_source"]].itertuples(index=False, name=None)
-        ],
+        "model": list(map(model_label, rows["model"], rows["model_source"])),
         "precision": rows["precision"],
     }
     for size, title in MEMORY_COLUMNS.items():
@@ -205,10 +203,7 @@ def capacity_table(batches: pd.DataFrame) -> Table:
         "smallest_oom": "smallest out of memory",
     }
     texts = {
-        "model": [
-            model_label(*pair)
-            for pair in batches[["model", "model_source"]].itertuples(index=False, name=None)
-        ],
+        "model": list(map(model_label, batches["model"], batches["model_source"])),
         "precision": batches["precision"],
         "attention": batches["attention"],
         "context, tokens": batches["context"].map(lambda tokens: f"{tokens:,}"),
@@ -224,9 +219,9 @@ def cost_table(priced: pd.DataFrame) -> Table:
     """A row per cell that may be ranked: cost per million output tokens, joules and tokens per joule."""
     if priced.empty:
         return Table([], set(), [])
-    _, varying = split_axes(priced, AXES)
-    labels = {axis: axis.replace("_", " ") for axis in varying or ["precision"]}
+    labels = {axis: axis.replace("_", " ") for axis in AXES}
     texts: dict[str, Iterable[str]] = {label: priced[axis].astype(str) for axis, label in labels.items()}
+    texts["model"] = list(map(model_label, priced["model"], priced["model_source"]))
     texts["decode tokens/s"] = priced["rate"].map(number)
     texts["cost per million tokens"] = with_interval(priced["cost"], priced["cost_low"], priced["cost_high"])
     texts["J/token"] = priced["joules"].map(number)

@@ -43,7 +43,7 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         "batch size": rows["batch_size"].astype(str),
         "attention": rows["attention"],
         "precision": rows["precision"],
-        "generate(): share of a step in which a kernel runs": wide["gpu_busy_fraction"][HOST].map(number),
+        "generate(): GPU busy, %": _per_cent(wide["gpu_busy_fraction"][HOST]),
     }
     for mode in (HOST, *CAPTURED):
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
@@ -51,16 +51,23 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
     best = wide[SPEED][CAPTURED].astype("Float64").max(axis=1)
     texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype("Float64")).map(number)
     for what, modes in (("generate()", [HOST]), ("captured", CAPTURED)):
-        texts[f"{what}, share of copy bandwidth"] = (
-            wide["decode_mbu"][modes].astype("Float64").max(axis=1).map(number)
+        texts[f"{what}: copy bandwidth, %"] = _per_cent(
+            wide["decode_mbu"][modes].astype("Float64").max(axis=1)
         )
-    return table_of(texts, {"model", "workload", "attention", "precision"})
+    return table_of(texts, {"model", "workload", "batch size", "attention", "precision"})
+
+
+def _per_cent(shares: pd.Series) -> list[str]:
+    return [number(100 * share) for share in shares.astype("Float64")]
 
 
 def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
     does not tell apart while these do. reference: the precision to compare with, where it is there."""
+    varying = [axis for axis in SAME if wide.index.get_level_values(axis).nunique() > 1]
     for key, own in wide.groupby(SAME, sort=False):
+        axes = dict(zip(SAME, key, strict=True))
+        where = [f"{axis.replace('_', ' ')} {axes[axis]}" for axis in varying]
         rates = own.droplevel(SAME)[SPEED].astype("Float64")
         base = reference if reference in rates.index else precision_order(rates.index)[0]
         for precision in precision_order(rates.index):
@@ -68,11 +75,9 @@ def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
             mode = next((mode for mode in CAPTURED if both[mode].notna().all()), None)
             if precision == base or mode is None or _order(*both[HOST]) == _order(*both[mode]):
                 continue
-            axes = zip(SAME, key, strict=True)
-            where = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in axes)
             yield (
-                f"{where.removeprefix('model ')}: by generate() {precision} is {_against(*both[HOST], base)}; captured"
-                f" ({mode}) it is {_against(*both[mode], base)}."
+                f"{', '.join([*where, f'{precision} against {base}'])}: by generate() {_against(*both[HOST])}, captured"
+                f" ({mode}) {_against(*both[mode])}."
             )
 
 
@@ -82,9 +87,7 @@ def _order(one: float, other: float) -> int:
     return int(ratio > 1 + MIN_DIFFERENCE) - int(ratio < 1 / (1 + MIN_DIFFERENCE))
 
 
-def _against(one: float, other: float, base: str) -> str:
+def _against(one: float, other: float) -> str:
     order = _order(one, other)
-    rates = f"{base} ({number(one)} and {number(other)} tokens/s)"
-    if order == 0:
-        return f"as fast as {rates}"
-    return f"{number(100 * abs(one / other - 1))}% {'faster' if order > 0 else 'slower'} than {rates}"
+    change = f"{number(100 * abs(one / other - 1))}% {'faster' if order > 0 else 'slower'}"
+    return f"{change if order else 'as fast'} ({number(one)} and {number(other)} tokens/s)"

@@ -286,6 +286,9 @@ def test_precisions_are_ranked_by_divergence_and_not_by_perplexity():
     assert "bf16 0.00100 (0.00100 to 0.00100); nf4 0.300 (0.300 to 0.300); fp4 0.500" in words
     assert "perplexity alone would order them otherwise: fp32, bf16, fp4, nf4." in words
     assert "bundled as 4-bit weights (Q4_1), so its fp32 is itself dequantised" in words
+    [(_, shown)] = section(table, SAMPLES).tables
+    assert shown.common == "model smollm2-135m, attention sdpa, reference fp32"
+    assert shown.rows[2][:3] == ["nf4", "0.300 (0.300 to 0.300)", "70.0 (70.0 to 70.0)"]
 
 
 def test_overlapping_intervals_are_named():

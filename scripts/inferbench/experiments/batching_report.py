@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.batching_table import centres, jobs
-from inferbench.page_tables import Table, intervals, table_of
+from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import number
 from inferbench.sections import Section, Texts, host_bound
 
@@ -84,7 +84,7 @@ def _size_table(sizes: pd.DataFrame) -> Table:
     texts["padding, %"] = (100 * sizes["padding_share"].astype(float)).map(number)
     for metric, title in METRICS.items():
         texts[title] = sizes[metric].map(number)
-    texts["95% interval of the speed-up"] = intervals(sizes["speedup_low"], sizes["speedup_high"])
+    texts["speed-up"] = with_interval(sizes["speedup"], sizes["speedup_low"], sizes["speedup_high"])
     return table_of(texts, set(SUBJECT))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.kv_cache_table import SUBJECT, slopes
-from inferbench.page_tables import intervals, table_of
+from inferbench.page_tables import table_of, with_interval
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section, host_bound
 
@@ -60,8 +60,9 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 def _slope_table(lines: pd.DataFrame):
     texts = {axis: lines[axis] for axis in (*SUBJECT, "cache")}
     texts["at no context, ms"] = lines["base_ms"].map(number)
-    texts["more per 1,000 tokens, ms"] = lines["slope_ms"].map(number)
-    texts["95% interval, ms"] = intervals(lines["slope_low"], lines["slope_high"])
+    texts["more per 1,000 tokens, ms"] = with_interval(
+        lines["slope_ms"], lines["slope_low"], lines["slope_high"]
+    )
     return table_of(texts, {*SUBJECT, "cache"})
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pandas as pd
 
 from inferbench.experiments.quality_table import ranked
-from inferbench.page_tables import Table, intervals, table_of
+from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section, Texts
 
@@ -70,14 +70,13 @@ def _ends(row, name: str) -> str:
 def _table(order: pd.DataFrame) -> Table:
     unit, per_unit = byte_unit(order["weight_bytes"].max())
     texts = {axis: order[axis] for axis in (*SUBJECT, "precision")}
-    for name, title, digits in (
-        ("kl", "KL, nats", 3),
-        ("top1", "top-1 agreement", 4),
-        ("perplexity", "perplexity", 5),
-        ("perplexity_ratio", "perplexity / reference's", 4),
+    for name, title, scale in (
+        ("kl", "KL divergence, nats", 1),
+        ("top1", "top-1 agreement, %", 100),
+        ("perplexity", "perplexity", 1),
+        ("perplexity_ratio", "perplexity ÷ reference's", 1),
     ):
-        texts[title] = [number(value, digits) for value in order[name]]
-        texts[f"interval of {title}"] = intervals(order[f"{name}_low"], order[f"{name}_high"], digits)
+        texts[title] = with_interval(*(scale * order[name + end] for end in ("", "_low", "_high")))
     texts[f"weights, {unit}"] = (order["weight_bytes"].astype(float) / per_unit).map(number)
     return table_of(texts, {*SUBJECT, "precision"})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.sampling_table import SUBJECT, per_strategy
-from inferbench.page_tables import Table, intervals, table_of
+from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import number
 from inferbench.sections import Section, Texts, host_bound
 
@@ -91,9 +91,8 @@ def _table(order: pd.DataFrame) -> Table:
         "greedy_cost": "step / greedy step",
     }.items():
         texts[title] = order[name].map(number)
-        if name == "log_likelihood":
-            ends = order["log_likelihood_low"], order["log_likelihood_high"]
-            texts["its 95% interval over prompts"] = intervals(*ends)
+    ends = order["log_likelihood_low"], order["log_likelihood_high"]
+    texts["log-likelihood, nats a token"] = with_interval(order["log_likelihood"], *ends)
     return table_of(texts, {*SUBJECT, "strategy"})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.experiments.speculative_table import SUBJECT, by_cell, tokens_expected
-from inferbench.page_tables import intervals, table_of
+from inferbench.page_tables import table_of, with_interval
 from inferbench.presentation import byte_unit, number
 from inferbench.sections import Section
 
@@ -111,18 +111,18 @@ def _axes(cells: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def _per_cent(cells: pd.DataFrame, share: str) -> list[str]:
+    return with_interval(*(100 * cells[share + end] for end in ("", "_low", "_high")))
+
+
 def _speed_table(cells: pd.DataFrame):
     unit, per_unit = byte_unit(cells["draft_weight_bytes"].max())
     texts = _axes(cells)
     texts["proposed"] = cells["proposed"].map("{:,}".format)
-    texts["accepted / proposed, %"] = (100 * cells["accepted_share"]).map(number)
-    texts["95% interval, %"] = intervals(
-        100 * cells["accepted_share_low"], 100 * cells["accepted_share_high"]
-    )
+    texts["accepted / proposed, %"] = _per_cent(cells, "accepted_share")
     texts["tokens per pass"] = cells["tokens_per_pass"].map(number)
     texts["plain tokens/s"] = cells["plain_tokens_per_s"].map(number)
-    texts["speed-up"] = cells["speedup"].map(number)
-    texts["its 95% interval"] = intervals(cells["speedup_low"], cells["speedup_high"])
+    texts["speed-up"] = with_interval(cells["speedup"], cells["speedup_low"], cells["speedup_high"])
     texts["expected"] = cells["expected_speedup"].map(number)
     texts[f"draft's weights, {unit}"] = (cells["draft_weight_bytes"] / per_unit).map(number)
     return table_of(texts, set(WORDS))
@@ -132,8 +132,7 @@ def _cost_table(cells: pd.DataFrame):
     texts = _axes(cells)
     texts["draft, per token (c)"] = cells["draft_cost"].map(number)
     texts["check"] = cells["check_cost"].map(number)
-    texts["accepted / examined, %"] = (100 * cells["acceptance"]).map(number)
-    texts["95% interval, %"] = intervals(100 * cells["acceptance_low"], 100 * cells["acceptance_high"])
+    texts["accepted / examined, %"] = _per_cent(cells, "acceptance")
     texts["break-even, %"] = [
         "never" if pd.isna(share) else number(100 * share) for share in cells["break_even"]
     ]
