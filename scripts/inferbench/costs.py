@@ -61,11 +61,10 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
     for _, own in table[table["joules"].notna()].groupby("model", sort=False):
         best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
         words = [
-            f"batch {row['batch_size']} {number(row['tokens_per_joule'])} ({cell_words(row)})"
-            for _, row in best.iterrows()
+            f"{number(row['tokens_per_joule'])} tokens/J ({cell_words(row)})" for _, row in best.iterrows()
         ]
         sentences.append(
-            f"Most tokens per joule of {_model(own.iloc[0])} by batch size, by centres: {'; '.join(words)}."
+            f"Most tokens per joule of {_model(own.iloc[0])} at each batch size: {'; '.join(words)}."
         )
     if (table["joules"].notna() & (table["execution"] == "generate")).any():
         sentences.append(

@@ -250,7 +250,7 @@ def test_costs_follow_price_and_energy():
     assert table["tokens_per_joule"].tolist() == pytest.approx([0.25, 0.5, 2.0])
     words = " ".join(cost_sentences(table, 3.6))
     assert "1.25 (bf16, sdpa, cuda_graph, batch 8)" in words
-    assert "batch 1 0.500 (nf4, sdpa, cuda_graph, batch 1); batch 8 2.00" in words
+    assert "0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1); 2.00 tokens/J (bf16" in words
     without_price = costs(summary, None)
     assert without_price["cost"].isna().all()
     assert "GPU hour" not in " ".join(cost_sentences(without_price, None))

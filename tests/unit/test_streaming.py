@@ -287,8 +287,9 @@ def test_the_section_says_what_the_reader_waits_for_and_what_it_costs():
     samples = samples_of([ROUND] * 3)
     words = "\n".join(section(experiment_table("streaming", streaming_rows(samples)), samples).sentences)
     assert (
-        "smollm2-135m, bf16, sdpa: the reader has the first token after 100 ms (not streamed 100) and then one every "
-        "25.0 ms (p50; p90 40.0, p99 40.0; not streamed 15.0, 20.0, 20.0)." in words
+        "smollm2-135m, bf16, sdpa: the reader has the first token after 100 ms (not streamed 100 ms), then one every "
+        "25.0 ms in the median (not streamed 15.0 ms), and 1% of them after more than 40.0 ms (not streamed 20.0 ms)."
+        in words
     )
     assert (
         "streaming changes the time of the whole run by +25.0% (95% interval over rounds +25.0% to +25.0%)"

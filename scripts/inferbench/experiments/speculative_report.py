@@ -23,8 +23,8 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
     return Section(
         "Speculative decoding",
         "Is it faster to let a draft propose tokens, which the main model then checks in one pass? Accepted tokens are "
-        "kept by the rule of the papers (2302.01318, 2211.17192), so the output has the main model's distribution "
-        "whatever the draft. Plain decoding of the same model and prompts in the same process is 1.",
+        "kept by the rule of the papers (arXiv:2302.01318, arXiv:2211.17192), so the output has the main model's "
+        "distribution whatever the draft. Plain decoding of the same model and prompts in the same process is 1.",
         list(_sentences(cells)) if len(cells) else [],
         [
             ("Acceptance and speed", _speed_table(cells)),
@@ -65,7 +65,7 @@ def _outcome(best: pd.Series, lengths: int) -> str:
     length = int(best["draft_tokens"])
     if not best["proposed"]:
         return f"nothing was ever proposed; {number(best['speedup'])} times the plain speed."
-    start = f"{'at its best draft length, ' if lengths > 1 else ''}{length} tokens, "
+    start = f"{'at its best draft length, ' if lengths > 1 else ''}{length} tokens at a time: "
     spread = (
         f" (95% interval {number(best['speedup_low'])} to {number(best['speedup_high'])})"
         if pd.notna(best["speedup_low"])

@@ -42,9 +42,9 @@ def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
     seen, made = (latencies(runs[runs["way"] == way]) for way in (STREAMED, PLAIN))
     yield (
         f"{subject}: the reader has the first token after {number(seen['ttft_ms'])} ms (not streamed "
-        f"{number(made['ttft_ms'])}) and then one every {number(seen['itl_p50_ms'])} ms (p50; p90 "
-        f"{number(seen['itl_p90_ms'])}, p99 {number(seen['itl_p99_ms'])}; not streamed {number(made['itl_p50_ms'])}, "
-        f"{number(made['itl_p90_ms'])}, {number(made['itl_p99_ms'])}). Over the sequence, the later half of its "
+        f"{number(made['ttft_ms'])} ms), then one every {number(seen['itl_p50_ms'])} ms in the median (not streamed "
+        f"{number(made['itl_p50_ms'])} ms), and 1% of them after more than {number(seen['itl_p99_ms'])} ms (not streamed "
+        f"{number(made['itl_p99_ms'])} ms). Over the sequence, the later half of its "
         f"{seen['new_tokens']} tokens takes {number(seen['itl_late_early'])} times as long as the earlier."
     )
     cost = overhead(runs)
