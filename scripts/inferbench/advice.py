@@ -106,7 +106,7 @@ def _advice(own: pd.DataFrame, device: str, limits: Mapping[str, float], diverge
     pools = {ONE_STREAM: ranked[ranked["batch_size"] == 1]}
     if set(ranked["batch_size"]) != {1}:
         pools[THROUGHPUT] = ranked
-    choices = [_choice(aim, pool, judged) for aim, pool in pools.items()] if len(ranked) else []
+    choices = [_choice(aim, pool, judged) for aim, pool in pools.items() if len(pool)]
     return Advice(own, device, memory, unjudged if len(ranked) else [], choices)
 
 

@@ -17,7 +17,6 @@ from inferbench.cells import Cell, command
 from inferbench.limits import QUANTITIES, Divergences
 from inferbench.presentation import (
     STATUS_WORDS,
-    axes_words,
     cell_words,
     counted,
     model_label,
@@ -140,9 +139,7 @@ def _card(
     judged = {name: bound for name, bound in limits.items() if name not in unjudged}
     title, aim, best = TITLES[choice.aim], AIMS[choice.aim], choice.best
     if best is None:
-        pick = "Nothing fits" if choice.candidates else "No cell may be ranked"
-        return Card(title, aim, pick, "", "", [], list(_nothing(choice, judged)), "")
-    pick = axes_words(best, ["precision", "attention", "execution", "batch_size"])
+        return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "")
     facts = [
         (quantity.full_name, _fact(best, name, limits))
         for name, quantity in QUANTITIES.items()
@@ -156,7 +153,9 @@ def _card(
     cell = Cell(**{axis: best[axis] for axis in AXES})
     certainty = "95% interval" if pd.notna(best[f"{SPEED}_low"]) else "no interval"
     certainty += f", {counted(best['replicates_valid'], 'replicate')}"
-    return Card(title, aim, pick, _rate(best), certainty, facts, sentences, command(campaign, cell))
+    return Card(
+        title, aim, cell_words(best), _rate(best), certainty, facts, sentences, command(campaign, cell)
+    )
 
 
 def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
@@ -219,9 +218,6 @@ def _costs(costs: list[Cost], best: pd.Series) -> Iterator[str]:
 
 
 def _nothing(choice: Choice, limits: Mapping[str, float]) -> Iterator[str]:
-    if choice.candidates == 0:
-        yield "None of batch size 1 may, so nothing is said of a single stream."
-        return
     yield f"Of {counted(choice.candidates, 'cell')} none is known to keep every limit."
     for exclusion in choice.exclusions:
         yield _excluded(exclusion, choice.candidates, limits)

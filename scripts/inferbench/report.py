@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ TOPICS = {
 }
 #: Categories of figures that stand in other sections; the rest stand in one of their own.
 ELSEWHERE = {"Answer", "Context", "Grid", "Memory", "Time"}
+#: What a model adds to a prompt that is cut inside a chat template, before it answers.
+REPLY = re.compile(r"\A.*?<\|\w+\|>assistant(<\|\w+\|>)?\s*", re.DOTALL)
 #: The memory table: what was predicted, then every figure that is kept apart.
 MEMORY_COLUMNS = {
     "predicted_bytes": "predicted",
@@ -126,7 +129,11 @@ def page_data(
         "advice_lead": advice_lead,
         "advice": advice,
         "overview": overview(summary),
-        "topics": [(axis, *named, _about(axis, told)) for axis, named in TOPICS.items()],
+        "topics": [
+            (axis, title, category, _about(axis, told))
+            for axis, (title, category) in TOPICS.items()
+            if _about(axis, told) or category in drawn
+        ],
         "weights": list(
             {
                 answer.model: answer.sentences[WEIGHTS] for answer in told if WEIGHTS in answer.sentences
@@ -232,7 +239,7 @@ def cost_table(priced: pd.DataFrame) -> Table:
 def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, str]]:
     """Axis by axis, what the campaign declares; without its config, what its cells show."""
     axes = campaign.get("axes") or {axis: list(dict.fromkeys(summary[axis])) for axis in AXES}
-    asked = [(axis.replace("_", " "), ", ".join(map(str, values))) for axis, values in axes.items()]
+    asked = [(axis.replace("_", " "), ", ".join(map(str, axes[axis]))) for axis in AXES]
     keys = ("also", "exclude", "replicates", "baseline", "device")
     asked += [(key, _words(campaign[key])) for key in keys if campaign.get(key)]
     experiments = campaign.get("experiments")
@@ -275,7 +282,7 @@ def _flagged(measurements: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _samples(measurements: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per model, what the first sequence said in each precision, at the setting of the first figure."""
+    """Per model, what it said in the first sequence, at the setting of the first figure: (precisions, their text)."""
     samples = []
     for model in dict.fromkeys(summary["model"]):
         setting, _ = shown_setting(summary, model)
@@ -284,14 +291,15 @@ def _samples(measurements: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str
             "replicate", kind="stable"
         )
         texts = rows.groupby("precision")["sample_text"]
-        if len(rows):
+        said: dict[str, list[str]] = {}
+        for name in precision_order(rows["precision"]):
+            said.setdefault(REPLY.sub("", texts.get_group(name).iloc[0]), []).append(name)
+        if said:
             samples.append(
                 {
                     "model": model_label(model, rows["model_source"].iloc[0]),
                     "setting": setting_words(setting),
-                    "texts": [
-                        (name, texts.get_group(name).iloc[0]) for name in precision_order(rows["precision"])
-                    ],
+                    "texts": [(", ".join(names), text) for text, names in said.items()],
                     "differ": [name for name, count in texts.nunique().items() if count > 1],
                 }
             )
@@ -321,7 +329,8 @@ def _provenance(measurements: pd.DataFrame, provenance: dict[str, Any]) -> list[
     times = sorted(cell[key] for cell in cells for key in ("started_at", "ended_at") if cell.get(key))
     times = times or sorted(measurements["started_at"].dropna())
     if times:
-        facts.append(("measured (UTC)", f"{times[0]} to {times[-1]}"))
+        first, last = (time[:19].replace("T", " ") for time in (times[0], times[-1]))
+        facts.append(("measured (UTC)", f"{first} to {last}"))
     return [(name, value) for name, value in facts if value]
 
 

@@ -74,7 +74,7 @@ def filter_box(page, column: str, word: str):
 def test_every_cell_with_a_number_is_a_mark_in_the_style_of_its_precision(open_report, demo):
     page = open_report(demo)
     assert marks(page).count() == 16
-    assert page.inner_text("#count") == "24 of 24 cells; 8 of them have no number to plot here."
+    assert page.inner_text("#count") == "24 of 24 cells, 8 without a number to plot here."
     looks = marks(page).evaluate_all(
         "all => [...new Set(all.map(mark => mark.getAttribute('fill') + ' ' + mark.getAttribute('stroke')))]"
     )
@@ -87,6 +87,13 @@ def test_every_cell_with_a_number_is_a_mark_in_the_style_of_its_precision(open_r
     assert [look for look in looks if look.startswith("white")] == [f"white {colours['int8']}"]
     shapes = marks(page).evaluate_all("all => new Set(all.map(mark => mark.getAttribute('d'))).size")
     assert shapes == 4
+
+
+def test_an_axis_with_one_value_is_not_what_the_plot_opens_with(open_report, tmp_path):
+    measurements = demo_measurements(batch_size=(1,))
+    path = report(tmp_path, measurements, demo_summary(measurements), demo_provenance(measurements))
+    page = open_report(path)
+    assert page.input_value("#choose-x") == "attention"
 
 
 def test_axes_can_be_chosen(open_report, demo):
@@ -264,9 +271,14 @@ def test_hostile_texts_are_shown_and_do_nothing(open_report, tmp_path, viewport)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_narrow_screen_has_no_sideways_scrolling(open_report, demo):
-    page = open_report(demo, NARROW)
+def test_a_narrow_screen_has_no_sideways_scrolling_but_in_drawings_which_stay_readable(open_report, tmp_path):
+    (tmp_path / "grid.svg").write_text('<svg width="700" height="300" viewBox="0 0 700 300"><path/></svg>')
+    measurements = demo_measurements()
+    path = report(tmp_path, measurements, demo_summary(measurements), demo_provenance(measurements))
+    page = open_report(path, NARROW)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#figure-grid svg").bounding_box()["width"] > 600
+    assert page.locator("#plot svg").bounding_box()["width"] <= NARROW["width"]
 
 
 def test_without_javascript_the_first_rows_stand(open_report, many):

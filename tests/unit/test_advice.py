@@ -72,9 +72,7 @@ def test_without_limits_the_fastest_cell_of_each_aim():
     assert named(choices[THROUGHPUT].best) == "bf16 b4"
     words = say(table())
     assert "No limits are set" in words
-    assert (
-        "For one stream: precision bf16, attention sdpa, execution loop, batch size 1: 44.0 tokens/s" in words
-    )
+    assert "For one stream: bf16, sdpa, loop, batch 1: 44.0 tokens/s" in words
     # 44 against 27.5 of nf4: 37.5% less
     assert "Next is nf4, sdpa, loop, batch 1 at 27.5 tokens/s, 37.5% slower in these runs" in words
     assert "an order without intervals is no finding" in words
@@ -297,9 +295,8 @@ def test_nothing_may_be_ranked():
 
 def test_without_a_cell_of_batch_1_nothing_is_said_of_one_stream():
     words = say(table(batch_size=(4,)))
-    assert "For one stream: No cell may be ranked" in words
-    assert "None of batch size 1 may, so nothing is said of a single stream." in words
-    assert "For throughput: precision bf16" in words
+    assert "For one stream" not in words
+    assert "For throughput: bf16" in words
 
 
 def test_one_cell():

@@ -187,7 +187,7 @@ def test_the_page_opens_with_what_to_run(tmp_path):
     html = page(tmp_path, demo_measurements(), limits={"memory_gb": 1.1})
     opening, _, rest = html.partition("What was asked")
     assert opening.index("What should I run?") == opening.index("<h2") + len('<h2 id="advice">')
-    assert '<p class="pick">precision nf4, attention sdpa, execution loop, batch size 1</p>' in opening
+    assert '<p class="pick">nf4, sdpa, loop, batch 1</p>' in opening
     # 25 x 1.1 x sqrt(1.02) tokens/s, and without the limit 40 x 1.1 x sqrt(1.02)
     assert "27.8 tokens/s" in opening
     assert "The limit on memory costs 37.5% of the speed in these runs" in opening
@@ -227,6 +227,30 @@ def test_samples_stand_side_by_side_per_precision(tmp_path):
     assert shown == ["fp32", "bf16", "int8", "nf4"]
     assert "The capital of France is Paris, says nf4." in html
     assert "Replicates differ in nf4; the first is shown." in html
+
+
+def test_a_sample_begins_with_the_models_own_words_and_precisions_that_say_the_same_share_it(tmp_path):
+    """A prompt of an exact length may end inside a chat template, whose rest the model then says first."""
+    measurements = demo_measurements()
+    measurements["sample_text"] = ".<|im_end|>\n<|im_start|>assistant\nOnce upon a time<|im_end|>"
+    html = page(tmp_path, measurements).partition("Sample outputs</h2>")[2]
+    assert (
+        '<h4>fp32, bf16, int8, nf4</h4><pre class="text" dir="auto">Once upon a time&lt;|im_end|&gt;</pre>'
+        in html
+    )
+
+
+def test_what_a_campaign_does_not_have_is_left_away(tmp_path):
+    for nothing_drawn in ("throughput", "latency"):
+        (tmp_path / f"{nothing_drawn}.csv").write_text("cell,value\n")
+    html = page(tmp_path, demo_measurements(batch_size=(1,)).assign(sample_text=pd.NA))
+    for section in ("samples", "batch_size"):
+        assert f'"#{section}"' not in html and f'id="{section}"' not in html
+    assert 'id="precision"' in html
+
+
+def test_times_are_to_the_second(tmp_path):
+    assert "2026-01-05 10:01:00 to 2026-01-05 10:02:00" in page(tmp_path, demo_measurements(), provenance={})
 
 
 def test_page_loads_nothing_from_elsewhere(tmp_path):

@@ -12,7 +12,9 @@
   const tableColumns = names.filter((name) => columns[name].in_table);
   const printRows = 500;
 
-  const start = { y: quantities[0], x: "batch_size", group: "precision", sort: null, down: false, page: 0 };
+  const axes = data.axes.filter((axis) => data.varying.includes(axis));
+  // Batch sizes, where there are several, are the last axis.
+  const start = { y: quantities[0], x: axes.findLast((axis) => axis !== "precision") || "batch_size", group: "precision", sort: null, down: false, page: 0 };
   const state = { ...start, search: "", ticked: {}, chosen: -1 };
   let view = null;
   let drawing = Promise.resolve();
@@ -169,7 +171,7 @@
       const without = all - rows.length;
       byId("count").textContent =
         `${whole(all)} of ${whole(every.length)} cells` +
-        (without ? `; ${whole(without)} of them have no number to plot here.` : ".");
+        (without ? `, ${whole(without)} without a number to plot here.` : ".");
       const plot = byId("plot");
       if (view) view.finalize();
       plot.dataset.drawn = rows.length;
@@ -310,10 +312,9 @@
   });
   addEventListener("afterprint", () => drawTable());
 
-  const axes = data.axes.filter((axis) => data.varying.includes(axis) || axis === start.x);
   const groups = [...new Set([...data.varying, "precision", "device_name"])].filter((name) => columns[name]);
   fillSelect("choose-y", quantities, "y");
-  fillSelect("choose-x", [...axes, ...quantities], "x");
+  fillSelect("choose-x", [...new Set([...axes, start.x, ...quantities])], "x");
   fillSelect("choose-group", groups, "group");
   fillFilters();
   fillHead();
