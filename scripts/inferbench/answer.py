@@ -63,11 +63,15 @@ def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:
     summary = summary.assign(cards=[cards.get(cell, "") for cell in summary["cell"]])
     several = summary["workload"].nunique() > 1
     found = []
+    of_models: set[tuple[str, str]] = set()
     for (model, workload), own in summary.groupby(["model", "workload"], sort=False):
         label = model_label(model, weights_source(own))
         sentences: dict[str, list[str]] = {}
         for topic, sentence in _sentences(own, model):
-            sentences.setdefault(topic, []).append(sentence)
+            # Weights are the same under every workload.
+            if topic not in (WEIGHTS, MEMORY) or (model, sentence) not in of_models:
+                sentences.setdefault(topic, []).append(sentence)
+                of_models.add((model, sentence))
         found.append(Answer(label, label + (f", workload {workload}" if several else ""), sentences))
     return [answer for answer in found if answer.sentences]
 

@@ -134,11 +134,9 @@ def page_data(
             for axis, (title, category) in TOPICS.items()
             if _about(axis, told) or category in drawn
         ],
-        "weights": list(
-            {
-                answer.model: answer.sentences[WEIGHTS] for answer in told if WEIGHTS in answer.sentences
-            }.items()
-        ),
+        "weights": [
+            (answer.model, answer.sentences[WEIGHTS]) for answer in told if WEIGHTS in answer.sentences
+        ],
         "memory_sentences": _about(MEMORY, told),
         "context": list(context_sentences(measurements, summary)),
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),

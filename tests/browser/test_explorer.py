@@ -201,7 +201,7 @@ def test_on_paper_there_are_all_rows_and_nothing_to_press(open_report, demo):
     marks(page).first.hover()
     page.locator("#vg-tooltip-element.visible").wait_for()
     page.emulate_media(media="print")
-    for part in ("#choices", "#pages", "#plot-help", "#vg-tooltip-element"):
+    for part in ("#choices", "#pages", "#plot-help", "#vg-tooltip-element", "#places"):
         assert not page.locator(part).is_visible()
     assert page.locator("#plot svg").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -120,6 +120,16 @@ def test_sources_of_weights_are_said():
     assert "synthetic" not in checkpoint
 
 
+def test_weights_of_a_model_are_told_once_whatever_the_workloads():
+    summary = demo_summary(demo_measurements())
+    words = say(pd.concat([summary, summary.assign(workload="long")], ignore_index=True))
+    assert [words.count(text) for text in ("Weights (against", "itself dequantised", "Precision nf4")] == [
+        1,
+        1,
+        2,
+    ]
+
+
 def both_ways_run(**rates):
     """A summary of bf16 and nf4, run by generate() and captured, with these tokens/s."""
     measurements = demo_measurements(
