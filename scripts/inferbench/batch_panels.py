@@ -115,9 +115,13 @@ def _batch_ticks(grid: np.ndarray, batches: list[int], octaves: float) -> None:
 
 
 def _left_out(summary: pd.DataFrame, columns: list[str]) -> str:
-    """Attention backends that have no panel, and what became of their cells."""
+    """Attention backends of which no cell ended ok, and what became of their cells."""
     absent = summary[~summary["attention"].isin(columns)].groupby("attention", sort=False)["status"].unique()
-    words = [f"{name} ({', '.join(STATUS_WORDS[s] for s in statuses)})" for name, statuses in absent.items()]
+    words = [
+        f"{name} ({', '.join(STATUS_WORDS[s] for s in statuses)})"
+        for name, statuses in absent.items()
+        if "ok" not in statuses
+    ]
     return f"No ok cell, so no panel: {'; '.join(words)}" if words else ""
 
 
