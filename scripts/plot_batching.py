@@ -50,8 +50,9 @@ def draw(
 
 
 def _draw_trade(axes: plt.Axes, own: pd.DataFrame, look: Style) -> None:
-    """Throughput against one user's speed, from one by one to the largest batch."""
-    axes.plot(own["user_tokens_per_s"], own["tokens_per_s"], color=look.colour, lw=1.2, zorder=2)
+    """Throughput against one user's speed: the curve of the batches, and each batch's prompts one by one."""
+    batches = own[own["way"] == "batch"]
+    axes.plot(batches["user_tokens_per_s"], batches["tokens_per_s"], color=look.colour, lw=1.2, zorder=2)
     for row in own.itertuples():
         face = "white" if row.way == "one by one" else look.colour
         spot = row.user_tokens_per_s, row.tokens_per_s
@@ -98,22 +99,19 @@ def _finish(left: plt.Axes, right: plt.Axes, own: pd.DataFrame) -> None:
 
 
 def plotted(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per precision for one by one (all its jobs together), and per batch size: centres across jobs,
-    and the ends of the 95% interval of the speed-up. `batch_size` is null for one by one."""
+    """A row per precision, batch size and way, one by one and as a batch: centres across jobs, and the ends of
+    the 95% interval of the speed-up. Batches of other sizes have other prompts, so each has its own one by one."""
     ok = jobs(table)
     columns = {way: {f"{prefix}{name}": name for name in METRICS[:2]} for way, prefix in _PREFIXES.items()}
-    alone = centres(ok.rename(columns=columns["one by one"]), SUBJECT, METRICS[:2]).assign(way="one by one")
-    batch = centres(ok.rename(columns=columns["batch"]), [*SUBJECT, "batch_size"], METRICS).assign(
-        way="batch"
-    )
+    keys = [*SUBJECT, "batch_size"]
+    alone = centres(ok.rename(columns=columns["one by one"]), keys, METRICS[:2]).assign(way="one by one")
+    batch = centres(ok.rename(columns=columns["batch"]), keys, METRICS).assign(way="batch")
     data = pd.concat([alone, batch]).reindex(
         columns=[*SUBJECT, "model_source", "way", "batch_size", *METRICS, "speedup_low", "speedup_high"]
     )
     numbers = [*METRICS, "speedup_low", "speedup_high"]
     data[numbers] = data[numbers].astype(float).map(significant)
-    data = data.astype({"batch_size": "Int64"})
-    order = [*SUBJECT, "batch_size"]
-    return data.sort_values(order, na_position="first", kind="stable").reset_index(drop=True)
+    return data.sort_values(keys, kind="stable").reset_index(drop=True)
 
 
 _PREFIXES = {"one by one": "one_by_one_", "batch": "batch_"}

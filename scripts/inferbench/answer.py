@@ -14,9 +14,13 @@ import numpy as np
 import pandas as pd
 
 from inferbench.presentation import (
+    APART,
+    NO_INTERVALS,
     STATUS_WORDS,
     at_setting,
     byte_unit,
+    certainty,
+    change,
     counted,
     model_label,
     number,
@@ -31,6 +35,8 @@ AXES = ["precision", "attention", "execution", "batch_size"]
 #: What sentences are about, in the report's order: the weights, an axis each, memory.
 WEIGHTS, MEMORY = "weights", "memory"
 MIN_RATIO = 1.01
+#: Pairs of cells that a sentence names one by one.
+MOST_LISTED = 4
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ def overview(summary: pd.DataFrame) -> list[str]:
     findings = summary.loc[summary["finding"].isin(["faster", "slower", "same", "unclear"]), "finding"]
     if len(findings):
         counts = ", ".join(f"{count} {finding}" for finding, count in findings.value_counts().items())
-        sentences.append(f"Decode speed of cells against their baseline on the same device: {counts}.")
+        sentences.append(f"Decode speed of cells against their baseline on the same card: {counts}.")
     return sentences
 
 
@@ -116,11 +122,11 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
     unit, per_unit = byte_unit(sizes.max())
     words = []
     for precision in order:
-        change = sizes[precision] / sizes[reference] - 1
-        note = f", {number(100 * abs(change), 2)}% {'more' if change > 0 else 'less'}"
+        growth = sizes[precision] / sizes[reference] - 1
+        note = f", {number(100 * abs(growth), 2)}% {'more' if growth > 0 else 'less'}"
         if precision == reference:
             note = ""
-        elif abs(change) < MIN_RATIO - 1:
+        elif abs(growth) < MIN_RATIO - 1:
             note = ", the same within 1%"
         words.append(f"{precision} {number(sizes[precision] / per_unit)} {unit}{note}")
     against = f" (against {reference})" if len(order) > 1 else ""
@@ -141,9 +147,7 @@ def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple
             if value != reference and len(pairs):
                 unit = " (tokens/s of the whole batch)" if axis == "batch_size" else ""
                 name = f"{axis.replace('_', ' ')} {value} instead of {reference}{unit}"
-                apart = (pairs["cards"] != pairs["cards_base"]).sum()
-                other = f"; on different cards in {apart} of {len(pairs)}" if apart else ""
-                yield axis, f"{name[0].upper()}{name[1:]}: decode speed {_effect(pairs)}{other}."
+                yield axis, f"{name[0].upper()}{name[1:]}: decode speed {_effect(pairs, rest)}."
 
 
 def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
@@ -160,30 +164,40 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             word = {1: "faster", -1: "slower"}
             yield (
                 f"{precision} is {word[signs[last]]} than {reference} up to batch size {last}"
-                f" ({_change(ratios[last], ratios)}) and {word[signs[first]]} from {first}"
-                f" ({_change(ratios[first], ratios)}), at attention {attention}, execution {execution}."
+                f" ({change(ratios[last])}) and {word[signs[first]]} from {first}"
+                f" ({change(ratios[first])}), at attention {attention}, execution {execution}."
             )
 
 
-def _effect(pairs: pd.DataFrame) -> str:
+def _effect(pairs: pd.DataFrame, rest: list[str]) -> str:
+    """The change of each pair where they are few, else the least, the greatest and the mean."""
     ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
     over = np.maximum(ratios, 1 / ratios) >= MIN_RATIO
     of_pairs = f"in {counted(len(pairs), 'pair')} of cells"
     if not over.any():
         return f"differs by less than 1% {of_pairs}, which is no finding"
     low, high = f"{SPEED}_low", f"{SPEED}_high"
-    known = pairs[[low, f"{low}_base"]].notna().all(axis=1)
-    apart = over & known & ((pairs[low] > pairs[f"{high}_base"]) | (pairs[high] < pairs[f"{low}_base"]))
-    ends = [_change(ratio, ratios) for ratio in (ratios.min(), ratios.max())]
-    size = ends[0]
-    if ends[0] != ends[1]:
-        size = f"{' to '.join(ends)}, {_change(np.exp(np.log(ratios).mean()), ratios)} on average,"
-    basis = f"intervals apart in {apart.sum()} of {known.sum()}" if known.any() else "no intervals"
-    if len(pairs) == 1 and known.all():
-        basis = "intervals apart" if apart.all() else "intervals overlap"
-    return f"{size} {of_pairs} ({basis})"
-
-
-def _change(ratio: float, among: pd.Series) -> str:
-    """The ratio in per cent, or as a factor where one of those it stands among is twofold."""
-    return f"{100 * (ratio - 1):+.1f}%" if among.min() > 0.5 and among.max() < 2 else f"×{number(ratio)}"
+    ends = zip(pairs[low], pairs[high], pairs[f"{low}_base"], pairs[f"{high}_base"], strict=True)
+    sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends], pairs.index)
+    cards = pairs["cards"] != pairs["cards_base"]
+    if len(pairs) <= MOST_LISTED:
+        varying = [axis for axis in rest if pairs[axis].nunique() > 1]
+        each = []
+        for row, ratio, basis, other in zip(pairs.itertuples(), ratios, sure, cards, strict=True):
+            where = ", ".join(
+                f"batch {row.batch_size}" if a == "batch_size" else getattr(row, a) for a in varying
+            )
+            note = f"{basis}, different cards" if other else basis
+            each.append(f"{change(ratio, *ratios)}{' at ' * bool(where)}{where} ({note})")
+        return "; ".join(each)
+    known = sure != NO_INTERVALS
+    basis = (
+        f"intervals apart in {(over & (sure == APART)).sum()} of {known.sum()}"
+        if known.any()
+        else NO_INTERVALS
+    )
+    size = change(ratios.min(), *ratios)
+    if size != (most := change(ratios.max(), *ratios)):
+        size += f" to {most}, {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
+    apart = f"; on different cards in {cards.sum()} of {len(pairs)}" if cards.any() else ""
+    return f"{size} {of_pairs} ({basis}){apart}"

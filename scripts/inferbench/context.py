@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.presentation import axes_words, number
+from inferbench.presentation import axes_words, change, number
 
 RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
 ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name"]
@@ -23,7 +23,7 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
             continue
         changes = [
             f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
-            f" ({100 * (long[rate] / short[rate] - 1):+.0f}%)"
+            f" ({change(long[rate] / short[rate])})"
             for rate, what in RATES.items()
             if pd.notna(short[rate]) and pd.notna(long[rate])
         ]

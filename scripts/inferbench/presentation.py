@@ -16,6 +16,7 @@ STATUS_WORDS = {
     "skipped": "skipped",
     "missing": "missing",
 }
+NO_INTERVALS, OVERLAP, APART = "no intervals", "intervals overlap", "intervals apart"
 #: What is held fixed while precisions are compared.
 SETTING = ["attention", "execution", "workload", "batch_size"]
 
@@ -59,6 +60,19 @@ def weights_source(table: pd.DataFrame) -> str | None:
 def cell_words(row: pd.Series) -> str:
     """'bf16, sdpa, loop, batch 4': a cell of a known model and workload, for sentences."""
     return f"{row['precision']}, {row['attention']}, {row['execution']}, batch {row['batch_size']}"
+
+
+def change(ratio: float, *among: float) -> str:
+    """'+22.6%', or '×3.39' where the ratio, or one of those it stands among, is twofold."""
+    twofold = any(not 0.5 < one < 2 for one in (ratio, *among))
+    return f"×{number(ratio)}" if twofold else f"{100 * (ratio - 1):+.1f}%"
+
+
+def certainty(one: tuple[float, float], other: tuple[float, float]) -> str:
+    """How sure an order is, from the ends (low, high) of both intervals: NO_INTERVALS, OVERLAP or APART."""
+    if pd.isna([*one, *other]).any():
+        return NO_INTERVALS
+    return APART if one[0] > other[1] or one[1] < other[0] else OVERLAP
 
 
 def counted(count: int, what: str) -> str:

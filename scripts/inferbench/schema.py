@@ -71,8 +71,10 @@ measurements = pa.DataFrameSchema(
         "prompt_tokens_mean": number("mean length of the prompts without padding"),
         "new_tokens": integer("tokens generated per sequence, counted"),
         "iterations": integer("timed iterations in this process"),
-        "load_s": number("reading the weights into memory, quantising included"),
-        "compile_s": number("compiling and capturing the decode step"),
+        "load_s": number(
+            "reading the weights into memory, quantising included; a cell that compiled anew does so twice"
+        ),
+        "compile_s": number("compiling and capturing the decode step, by every process that the cell took"),
         "compile_cache": text("cold or warm: whether compiled kernels were on disk before"),
         "ttft_ms": number("time to first token: prefill and its token on the host; median of iterations"),
         "tpot_ms": number("mean time per output token after the first; median of iterations"),
@@ -99,13 +101,17 @@ measurements = pa.DataFrameSchema(
         "datasheet_tflop_s": number("the manufacturer's dense bf16 figure"),
         "decode_mbu": number("bytes a step must read / tpot, as a share of the copy bandwidth"),
         "prefill_mfu": number("FLOP of prefill / ttft, as a share of the matrix rate"),
-        "gpu_busy_fraction": number("union of kernel times of a profiled step / unprofiled step time"),
+        "gpu_busy_fraction": number(
+            "union of kernel times of a profiled step / tpot_unread_ms, for generate() / tpot_ms"
+        ),
         "step_matmul_ms": number("matrix products in a profiled decode step"),
         "step_dequantise_ms": number("dequantisation in a profiled decode step"),
         "step_attention_ms": number("attention in a profiled decode step"),
         "step_other_ms": number("every other kernel in a profiled decode step"),
         "step_gap_ms": number("unprofiled step time in which no kernel runs"),
-        "joules_per_token": number("energy counter over repeated decoding / tokens"),
+        "joules_per_token": number(
+            "energy counter over repeated decoding / tokens; for generate() prefill is in it"
+        ),
         "joules_per_token_above_idle": number("the same less the idle power with the model loaded", None),
         "power_w": number("mean power while decoding"),
         "idle_power_w": number("mean power with the model loaded and settled"),
@@ -186,7 +192,7 @@ summary = pa.DataFrameSchema(
         **{key: column for metric in METRICS for key, column in _interval(metric).items()},
         **{size: integer("largest of the replicates") for size in SIZES},
         "is_baseline": column("boolean", "the campaign's baseline cell", nullable=False),
-        "ratio": number("decode tokens/s over the baseline cell's, same device"),
+        "ratio": number("decode tokens/s over the baseline cell's, same card"),
         "ratio_low": number("lower end of its 95% interval"),
         "ratio_high": number("upper end"),
         "p_adjusted": number(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import model_label, number, precision_order
+from inferbench.presentation import OVERLAP, certainty, model_label, number, precision_order
 from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED = "decode_tokens_per_s"
@@ -68,26 +68,30 @@ def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     for key, own in wide.groupby(SAME, sort=False):
         axes = dict(zip(SAME, key, strict=True))
         where = [f"{axis.replace('_', ' ')} {axes[axis]}" for axis in varying]
-        rates = own.droplevel(SAME)[SPEED].astype("Float64")
-        base = reference if reference in rates.index else precision_order(rates.index)[0]
-        for precision in precision_order(rates.index):
-            both = rates.loc[[precision, base]]
-            mode = next((mode for mode in CAPTURED if both[mode].notna().all()), None)
-            if precision == base or mode is None or _order(*both[HOST]) == _order(*both[mode]):
+        own = own.droplevel(SAME)
+        base = reference if reference in own.index else precision_order(own.index)[0]
+        for precision in precision_order(own.index):
+            both = own.loc[[precision, base]]
+            mode = next((mode for mode in CAPTURED if both[SPEED][mode].notna().all()), None)
+            if precision == base or mode is None:
                 continue
-            yield (
-                f"{', '.join([*where, f'{precision} against {base}'])}: by generate() {_against(*both[HOST])}, captured"
-                f" ({mode}) {_against(*both[mode])}."
-            )
+            (by_host, told), (by_gpu, also_told) = _against(both, HOST), _against(both, mode)
+            if by_host != by_gpu:
+                yield (
+                    f"{', '.join([*where, f'{precision} against {base}'])}: by generate() {told},"
+                    f" captured ({mode}) {also_told}."
+                )
 
 
-def _order(one: float, other: float) -> int:
-    """1 where the first is faster, -1 where it is slower, 0 where they are within what counts as a difference."""
+def _against(both: pd.DataFrame, execution: str) -> tuple[int, str]:
+    """(1 where the first of two precisions is faster, -1 slower, 0 not told apart; the same in words)."""
+    one, other = both[SPEED][execution].astype(float)
+    ends = both[[f"{SPEED}_low", f"{SPEED}_high"]].xs(execution, axis=1, level=1)
+    sure = certainty(*ends.itertuples(index=False, name=None))
+    rates = f"({number(one)} and {number(other)} tokens/s, {sure})"
     ratio = one / other
-    return int(ratio > 1 + MIN_DIFFERENCE) - int(ratio < 1 / (1 + MIN_DIFFERENCE))
-
-
-def _against(one: float, other: float) -> str:
-    order = _order(one, other)
-    change = f"{number(100 * abs(one / other - 1))}% {'faster' if order > 0 else 'slower'}"
-    return f"{change if order else 'as fast'} ({number(one)} and {number(other)} tokens/s)"
+    if sure == OVERLAP or 1 / (1 + MIN_DIFFERENCE) <= ratio <= 1 + MIN_DIFFERENCE:
+        return 0, f"not told apart {rates}"
+    return int(
+        ratio > 1
+    ) or -1, f"{number(100 * abs(ratio - 1))}% {'faster' if ratio > 1 else 'slower'} {rates}"

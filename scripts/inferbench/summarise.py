@@ -155,7 +155,7 @@ def _against_baseline(
         "no baseline cell": target < 0,
         "no valid rate of the baseline": ~has_rate[target],
     }
-    finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same device")
+    finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same card")
     finding = finding.astype(object)
     finding[compared] = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
     return {

@@ -143,16 +143,22 @@ def both_ways_run(**rates):
 
 
 def test_where_generate_leads_to_another_conclusion_both_measurements_are_said():
-    """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference."""
+    """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference, and
+    intervals that overlap tell no order."""
     reversed_order = both_ways(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]))
     [sentence] = reversals(reversed_order, "bf16")
     assert sentence == (
-        "nf4 against bf16: by generate() 37.9% slower (18.0 and 29.0 tokens/s), captured (cuda_graph) 21.6% faster"
-        " (135 and 111 tokens/s)."
+        "nf4 against bf16: by generate() 37.9% slower (18.0 and 29.0 tokens/s, no intervals), captured (cuda_graph)"
+        " 21.6% faster (135 and 111 tokens/s, no intervals)."
     )
     hidden = both_ways(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]))
     [sentence] = reversals(hidden, "bf16")
-    assert "nf4 against bf16: by generate() as fast" in sentence
+    assert "nf4 against bf16: by generate() not told apart (20.1 and 20.0 tokens/s, no intervals)" in sentence
+    wide = with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.15)
+    [sentence] = reversals(both_ways(wide), "bf16")
+    # 18 x 1.15 is less than 29 x 0.85; 135 x 0.85 is less than 111 x 1.15.
+    assert "37.9% slower (18.0 and 29.0 tokens/s, intervals apart)" in sentence
+    assert "not told apart (135 and 111 tokens/s, intervals overlap)" in sentence
     assert not list(
         reversals(both_ways(both_ways_run(generate=[20.0, 22.0], cuda_graph=[111.0, 135.0])), "bf16")
     )
@@ -177,7 +183,20 @@ def test_cells_of_different_cards_are_compared_with_that_said():
     summary = demo_summary(demo_measurements(precision=("bf16",), batch_size=(1,)))
     by_attention = dict(zip(summary["cell"], summary["attention"], strict=True))
     [told] = [answer.sentences["attention"] for answer in answers(summary, by_attention)]
-    assert "; on different cards in 1 of 1." in told[0]
+    assert told[0].endswith("decode speed -9.1% (no intervals, different cards).")
+
+
+def test_few_pairs_are_named_one_by_one():
+    summary = demo_summary(
+        demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 32))
+    )
+    rates = {("bf16", 1): 100, ("nf4", 1): 120, ("bf16", 32): 2000, ("nf4", 32): 900}
+    for cell, place in summary.groupby(["precision", "batch_size"]).groups.items():
+        summary.loc[place, "decode_tokens_per_s"] = float(rates[cell])
+    assert (
+        "Precision nf4 instead of bf16: decode speed ×1.20 at batch 1 (no intervals); ×0.450 at batch 32 (no"
+        " intervals)."
+    ) in say(summary)
 
 
 def test_context_is_the_shortest_prompt_against_the_longest():
@@ -190,7 +209,7 @@ def test_context_is_the_shortest_prompt_against_the_longest():
     measurements = pd.concat(parts, ignore_index=True)
     [sentence] = context_sentences(measurements, demo_summary(measurements))
     assert "from 128 to 8,192 tokens of prompt" in sentence
-    assert "decode 100 to 75.0 tokens/s (-25%)" in sentence
+    assert "decode 100 to 75.0 tokens/s (-25.0%)" in sentence
 
 
 def test_the_page_opens_with_what_to_run(tmp_path):

@@ -127,14 +127,14 @@ def test_no_card_in_common_with_the_baseline_is_said():
     measurements = measured(NF4_SLOWER)
     measurements.loc[measurements["precision"] == "nf4", "device_uuid"] = "GPU-2"
     nf4 = summary_of(measurements).loc["nf4"]
-    assert pd.isna(nf4["ratio"]) and nf4["finding"] == "no baseline on the same device"
+    assert pd.isna(nf4["ratio"]) and nf4["finding"] == "no baseline on the same card"
 
 
 def test_without_a_uuid_the_card_is_the_model_and_the_node():
     measurements = measured(NF4_SLOWER).assign(device_uuid=pd.NA, device_name="Xeon")
     assert summary_of(measurements).loc["nf4", "finding"] == "slower"
     measurements.loc[measurements["precision"] == "nf4", "host"] = "node-b"
-    assert summary_of(measurements).loc["nf4", "finding"] == "no baseline on the same device"
+    assert summary_of(measurements).loc["nf4", "finding"] == "no baseline on the same card"
 
 
 def test_a_centre_is_of_one_model_of_card():
