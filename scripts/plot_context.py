@@ -17,6 +17,7 @@ from inferbench.presentation import axes_words, split_axes
 
 QUANTITIES = {"prefill_tokens_per_s": "prefill (tokens/s)", "decode_tokens_per_s": "decode (tokens/s)"}
 ROW_AXES = ["model", "execution", "batch_size"]
+LINE_AXES = [*ROW_AXES, "precision", "attention"]
 DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 #: More rows of panels than this are no longer a picture; the tables have them all.
 MAX_ROWS = 12
@@ -27,11 +28,12 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "Prefill and decode speed by context"
     data = plotted(measurements, summary, list(QUANTITIES))
     data.insert(8, "prompt_tokens", data["cell"].map(measurements.groupby("cell")["prompt_tokens"].max()))
-    data = with_several(data, ROW_AXES, "prompt_tokens")
+    data = with_several(data, LINE_AXES, "prompt_tokens")
     drawn = data[data["value"].notna()]
     if drawn.empty:
         return only_words(title, "No combination ended ok with prompts of several lengths."), data
-    common, varying = split_axes(drawn, ROW_AXES)
+    varying = split_axes(drawn, ROW_AXES)[1]
+    common, _ = split_axes(drawn, [*ROW_AXES, "attention"])
     rows = list(drawn.groupby(ROW_AXES, sort=False))
     figure, grid = plt.subplots(
         min(len(rows), MAX_ROWS), 2, figsize=(8.4, 0.5 + 2.6 * min(len(rows), MAX_ROWS)),
@@ -53,8 +55,9 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    backends = [Line2D([], [], color=QUIET, ls=dash) for dash in dashes.values()]
-    grid[0, 1].legend(backends, list(dashes), frameon=False, loc="lower left")
+    if len(dashes) > 1:
+        backends = [Line2D([], [], color=QUIET, ls=dash) for dash in dashes.values()]
+        grid[0, 1].legend(backends, list(dashes), frameon=False)
     legend(figure, styles, drawn[drawn["replicate"].isna()])
     left_out = f"The first {MAX_ROWS} of {len(rows)} rows are drawn." if len(rows) > MAX_ROWS else ""
     heading(figure, title, common, left_out)

@@ -70,9 +70,8 @@ def _draw_speed(axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style]) -> 
     speeds = own[own["quantity"] == SPEED]
     centres = speeds[speeds["replicate"].isna()]
     places = _slots(axes, centres, styles)
-    _bars(
-        axes, centres, places, styles, tops=speeds.groupby("precision")[["value", "high"]].max().max(axis=1)
-    )
+    tops = speeds.groupby("precision")[["value", "high"]].max().max(axis=1)
+    _bars(axes, centres, places, styles, tops=tops)
     for precision, points in speeds[speeds["replicate"].notna()].groupby("precision"):
         # Side by side in the bar, in the order of the replicates.
         steps = points["replicate"].rank() - (len(points) + 1) / 2
@@ -85,6 +84,8 @@ def _draw_speed(axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style]) -> 
         # White around it, or it would not show on the dark bars.
         for colour, width in (("white", 3.6), (INK, 1.6)):
             axes.vlines(places[row.precision] + 0.24, row.low, row.high, color=colour, lw=width, zorder=3)
+    if tops.notna().any():
+        axes.set_ylim(0, 1.14 * tops.max())
     axes.set_ylabel(UNITS[SPEED])
 
 

@@ -91,7 +91,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     stack_legend(figure, [LOOKS[stage] for stage in stages if data[stage].sum() > 0])
     models = bars[GROUP[:2]].drop_duplicates()
     common = model_label(*models.iloc[0]) if len(models) == 1 else ""
-    heading(figure, title, common, "Rest: what no stage has, among it profiling and the end of the process.")
+    heading(figure, title, common, "Rest: what no stage has, such as the end of the process.")
     return figure, tidy(data)
 
 

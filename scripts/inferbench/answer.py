@@ -30,7 +30,7 @@ from inferbench.presentation import (
     weights_source,
 )
 
-SPEED = "decode_tokens_per_s"
+SPEED, PREFILL = "decode_tokens_per_s", "prefill_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
 #: What sentences are about, in the report's order: the weights, an axis each, memory.
 WEIGHTS, MEMORY = "weights", "memory"
@@ -135,19 +135,22 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
 
 def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple[str, str]]:
     """(axis, what another value of it changed), over the pairs of cells that are alike in all else."""
-    ranked = ranked[[*AXES, "cards", SPEED, f"{SPEED}_low", f"{SPEED}_high"]]
     for axis in AXES:
         values = list(dict.fromkeys(ranked[axis]))
         values = precision_order(values) if axis == "precision" else values
         reference = setting[axis] if setting[axis] in values else values[0]
         rest = [other for other in AXES if other != axis]
         paired = ranked.merge(ranked[ranked[axis] == reference], on=rest, suffixes=("", "_base"))
+        # Backends differ most before the first token of a long prompt.
+        speeds = {SPEED: "decode speed"} | ({PREFILL: "prefill speed"} if axis == "attention" else {})
         for value in values:
             pairs = paired[paired[axis] == value]
-            if value != reference and len(pairs):
-                unit = " (tokens/s of the whole batch)" if axis == "batch_size" else ""
-                name = f"{axis.replace('_', ' ')} {value} instead of {reference}{unit}"
-                yield axis, f"{name[0].upper()}{name[1:]}: decode speed {_effect(pairs, rest)}."
+            if value == reference or pairs.empty:
+                continue
+            unit = " (tokens/s of the whole batch)" if axis == "batch_size" else ""
+            name = f"{axis.replace('_', ' ')} {value} instead of {reference}{unit}"
+            for speed, words in speeds.items():
+                yield axis, f"{name[0].upper()}{name[1:]}: {words} {_effect(pairs, speed, rest)}."
 
 
 def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
@@ -169,14 +172,14 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             )
 
 
-def _effect(pairs: pd.DataFrame, rest: list[str]) -> str:
+def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     """The change of each pair where they are few, else the least, the greatest and the mean."""
-    ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
+    ratios = (pairs[speed] / pairs[f"{speed}_base"]).astype(float)
     over = np.maximum(ratios, 1 / ratios) >= MIN_RATIO
     of_pairs = f"in {counted(len(pairs), 'pair')} of cells"
     if not over.any():
         return f"differs by less than 1% {of_pairs}, which is no finding"
-    low, high = f"{SPEED}_low", f"{SPEED}_high"
+    low, high = f"{speed}_low", f"{speed}_high"
     ends = zip(pairs[low], pairs[high], pairs[f"{low}_base"], pairs[f"{high}_base"], strict=True)
     sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends], pairs.index)
     cards = pairs["cards"] != pairs["cards_base"]
