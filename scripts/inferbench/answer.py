@@ -92,7 +92,7 @@ def _sentences(own: pd.DataFrame, model: str) -> Iterator[tuple[str, str]]:
     if weights_source(own) == "synthetic":
         yield (
             WEIGHTS,
-            "Its weights are synthetic, random: memory and speed are the architecture's; its text is noise. They have"
+            "The weights are synthetic, random: memory and speed are the architecture's; the text is noise. They have"
             " no outliers, which flatters LLM.int8.",
         )
     ranked = own[own["valid"] & own[SPEED].notna()]

@@ -134,9 +134,8 @@ def page_data(
             for axis, (title, category) in TOPICS.items()
             if _about(axis, told) or category in drawn
         ],
-        "weights": [
-            (answer.model, answer.sentences[WEIGHTS]) for answer in told if WEIGHTS in answer.sentences
-        ],
+        "several_subjects": len(told) > 1,
+        "weights": _of_weights(told),
         "memory_sentences": _about(MEMORY, told),
         "context": list(context_sentences(measurements, summary)),
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
@@ -175,6 +174,15 @@ def page_data(
 def _about(topic: str, told: list[Answer]) -> list[tuple[str, list[str]]]:
     """(subject, sentences) of those answers that say something of the topic."""
     return [(answer.subject, answer.sentences[topic]) for answer in told if topic in answer.sentences]
+
+
+def _of_weights(told: list[Answer]) -> list[tuple[str, list[str]]]:
+    """(models, what is said of their weights): once where it is the same."""
+    models: dict[tuple[str, ...], list[str]] = {}
+    for answer in told:
+        if WEIGHTS in answer.sentences:
+            models.setdefault(tuple(answer.sentences[WEIGHTS]), []).append(answer.model)
+    return [(", ".join(names), list(sentences)) for sentences, names in models.items()]
 
 
 def memory_table(summary: pd.DataFrame) -> Table:

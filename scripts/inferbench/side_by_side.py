@@ -25,8 +25,10 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
     ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
     ranked = ranked[ranked.groupby("model")["device_name"].transform("nunique") == 1]
     columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "decode_mbu", "model_source"]
-    wide = ranked.pivot(index=[*SAME, "precision"], columns="execution", values=columns)
-    wide = wide.reindex(columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
+    rows = [*SAME, "precision"]
+    wide = ranked.pivot(index=rows, columns="execution", values=columns)
+    declared = pd.MultiIndex.from_frame(ranked[rows].drop_duplicates())
+    wide = wide.reindex(declared, columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
     there = wide[SPEED].notna()
     return wide[there[HOST] & there[CAPTURED].any(axis=1)]
 
@@ -67,7 +69,7 @@ def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     varying = [axis for axis in SAME if wide.index.get_level_values(axis).nunique() > 1]
     for key, own in wide.groupby(SAME, sort=False):
         axes = dict(zip(SAME, key, strict=True))
-        where = [f"{axis.replace('_', ' ')} {axes[axis]}" for axis in varying]
+        where = [f"batch {axes[axis]}" if axis == "batch_size" else axes[axis] for axis in varying]
         own = own.droplevel(SAME)
         base = reference if reference in own.index else precision_order(own.index)[0]
         for precision in precision_order(own.index):

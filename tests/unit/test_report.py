@@ -186,6 +186,18 @@ def test_cells_of_different_cards_are_compared_with_that_said():
     assert told[0].endswith("decode speed -9.1% (no intervals, different cards).")
 
 
+def test_the_page_says_once_what_holds_for_the_weights_of_all_and_of_which_model_a_sentence_is(tmp_path):
+    one = demo_measurements("synthetic-a", "synthetic", precision=("bf16",), batch_size=(1,))
+    other = demo_measurements(
+        "synthetic-b", "synthetic", precision=("bf16",), attention=("sdpa",), batch_size=(1,)
+    )
+    text = page(tmp_path, pd.concat([one, other], ignore_index=True))
+    assert text.count("no outliers, which flatters LLM.int8") == 1
+    # Attention differs in cells of the first alone.
+    attention = text.split('<h2 id="attention">')[1].split("<h2")[0]
+    assert "<h3>synthetic-a</h3>" in attention and "synthetic-b" not in attention
+
+
 def test_few_pairs_are_named_one_by_one():
     summary = demo_summary(
         demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 32))
