@@ -20,10 +20,8 @@ from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
 from inferbench.stages import Stages
 from inferbench.support import CAPTURED, CompiledAnew
-from inferbench.timing import half_difference, timed, warm_up
+from inferbench.timing import came_to_rest, timed, warm_up
 
-#: Drift between the halves of the timed iterations above which a number is not ranked.
-UNSTABLE = 0.2
 #: Runs whose tokens stay on the device, fewer where they take longer than a cell is timed.
 UNREAD_RUNS = 3
 #: Kernels of a profiled step that are worth a line in the record.
@@ -87,8 +85,7 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     spent = meter.spent(sum(timeline.tokens.numel() for timeline in timelines))
     flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
     record["iterations"] = [iteration(timeline) for timeline in timelines]
-    # Medians of each iteration's steps: one interrupted step is noise, not drift.
-    if not steady and half_difference([median(one["itl_ms"]) for one in record["iterations"]]) > UNSTABLE:
+    if not came_to_rest([median(one["itl_ms"]) for one in record["iterations"]], steady):
         flags.append("unstable")
     record["flags"] = flags
     record["new_tokens"] = timelines[-1].tokens.shape[1]

@@ -92,7 +92,9 @@ def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.devi
     prompt = config.batch_size * config.workload.prompt_tokens
     tokens = prompt + config.batch_size * config.workload.new_tokens
     cache = tokens * kv_bytes_per_token(shape, element)
-    activations = 3 * prompt * shape.intermediate * element
+    # In one layer: three tensors of the MLP's width, four of the model's.
+    width = shape.embedding_weights // shape.vocabulary
+    activations = prompt * (3 * shape.intermediate + 4 * width) * element
     if config.attention.implementation == "eager":
         activations += 2 * shape.heads * prompt * config.workload.prompt_tokens * element
     logits = config.batch_size * shape.vocabulary * 4

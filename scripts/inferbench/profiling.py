@@ -24,7 +24,7 @@ SDPA_KERNELS = (
 FOREIGN = r"flash_attn|flash_fwd|FlashAtt|flex_attention"
 #: Kernel classes of a step, first match wins.
 KERNEL_CLASSES = (
-    ("attention", r"flash|fmha|sdpa|softmax"),
+    ("attention", r"flash|fmha|sdpa|[sS]oft[mM]ax"),
     ("dequantise", r"[dD]equant|QuantVector|VectorQuant|kQuantize|int8_vectorwise|mm_dequant"),
     (
         "matmul",

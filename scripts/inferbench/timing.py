@@ -10,6 +10,11 @@ from statistics import mean, median, stdev
 from inferbench.config import MeasureConfig
 from inferbench.decoding import Timeline
 
+#: Drift between the halves of the timed runs above which a number is not ranked, where warm-up drifted too.
+UNSTABLE = 0.2
+#: The slowest of the timed runs over the fastest above which it is not ranked, whatever warm-up was.
+APART = 1.5
+
 
 def warm_up(run: Callable[[], Timeline], settings: MeasureConfig) -> bool:
     """Run at the full shape until the running median is steady; whether it became so in the time and
@@ -37,6 +42,13 @@ def half_difference(values: list[float]) -> float:
     """|median of the second half / median of the first half - 1|: drift inside one process."""
     half = len(values) // 2
     return abs(median(values[-half:]) / median(values[:half]) - 1) if half else 0.0
+
+
+def came_to_rest(medians: list[float], steady: bool) -> bool:
+    """Whether what a process timed may be ranked. medians: of the steps of each timed run, since one interrupted
+    step is noise, not drift; steady: whether warm-up became so."""
+    drifted = not steady and half_difference(medians) > UNSTABLE
+    return not drifted and max(medians) <= APART * min(medians)
 
 
 def timed(run: Callable[[], Timeline], settings: MeasureConfig) -> list[Timeline]:

@@ -16,7 +16,7 @@ from inferbench.summarise import drift
 MEANINGS = {
     "throttled": "clocks were held down by heat or a power brake while timing",
     "contended": "another process was on the GPU before or after timing",
-    "unstable": "warm-up did not come to rest, and the timed iterations still drifted",
+    "unstable": "the timed iterations drifted as warm-up had, or the slowest took over 1.5 times the fastest",
     "power_capped": "the power limit held clocks down: normal under load",
 }
 #: What only the driver's counters can show.

@@ -11,7 +11,7 @@ import torch
 from inferbench import ceilings, load, memory, nvml, profiling, support, worker
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
-from inferbench.timing import half_difference, is_steady, timed, warm_up
+from inferbench.timing import came_to_rest, half_difference, is_steady, timed, warm_up
 from models import CPU, attention_config, benchmark_config, tiny_llama
 
 
@@ -34,6 +34,20 @@ def test_steady_compares_medians_of_halves():
     assert is_steady([1.0, 1.0, 1.01, 1.01], 0.02) is True
     assert is_steady([1.0], 0.02) is False
     assert half_difference([1.0, 1.0, 1.2, 1.2]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "steady", "expected"),
+    [
+        ([50, 50, 55, 55], False, True),
+        ([50, 50, 65, 65], False, False),  # 30% from the first half to the second
+        ([50, 50, 65, 65], True, True),
+        ([103, 170, 103], True, False),  # 170 is more than 1.5 times 103, though the first is as the last
+        ([50], False, True),
+    ],
+)
+def test_a_process_is_ranked_where_its_runs_came_to_rest(milliseconds, steady, expected):
+    assert came_to_rest(milliseconds, steady) is expected
 
 
 def test_measuring_stops_at_the_target_but_not_before_the_minimum():
@@ -94,6 +108,9 @@ def test_an_attention_backend_is_known_by_the_pattern_of_its_own_file(asked, nam
         ("kdequant_mm_int32_fp16", "dequantise"),
         ("void kInt8VectorQuant<__half, 1024, 0>", "dequantise"),
         ("void flash::flash_fwd_splitkv_kernel", "attention"),
+        # Rows of up to 1,024 values, and longer ones: the weights of eager attention.
+        ("void (anonymous namespace)::softmax_warp_forward<c10::BFloat16, ...>", "attention"),
+        ("void at::native::(anonymous namespace)::cunn_SoftMaxForwardSmem<8, ...>", "attention"),
         ("void at::native::vectorized_elementwise_kernel<4, ...>", "other"),
     ],
 )
@@ -159,6 +176,18 @@ def test_predicted_weights_follow_the_precision():
     saved = shape.layer_weights * (2 - 0.5 - 4 / 64)
     found = memory.predict_bytes(full, shape, CPU) - memory.predict_bytes(four_bit, shape, CPU)
     assert found == pytest.approx(saved, abs=1)
+
+
+def test_predicted_activations_are_those_of_a_prompt_in_one_layer():
+    shape = memory.model_shape(tiny_llama().config)
+    short, long = benchmark_config(), benchmark_config()
+    long.workload.prompt_tokens = short.workload.prompt_tokens + 100
+    # Per token in float32: keys and values of all layers, three times the MLP's width, four times the model's.
+    config = tiny_llama().config
+    cached = 2 * 2 * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
+    values = cached + 3 * config.intermediate_size + 4 * config.hidden_size
+    found = memory.predict_bytes(long, shape, CPU) - memory.predict_bytes(short, shape, CPU)
+    assert found == 100 * short.batch_size * 4 * values
 
 
 def test_ceilings_are_measured_on_whatever_device_there_is():
