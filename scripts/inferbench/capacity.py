@@ -27,7 +27,8 @@ def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
 
     Columns: GROUP; `context` in tokens; `by_cache`, the batch whose weights, keys and values alone
     fill the device, which no run can exceed; `by_prediction`, the batch at which the prediction made
-    before a run reaches the device's memory; and what was tried: `largest_ok` and `smallest_oom`.
+    before a run reaches the device's memory, null where fewer than two batches were predicted; and
+    what was tried: `largest_ok` and `smallest_oom`.
     Empty where the table does not say how much memory the devices have.
     """
     columns = [*GROUP, "context", "by_cache", "by_prediction", "largest_ok", "smallest_oom"]
@@ -46,7 +47,7 @@ def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
             | {
                 "context": int((ok["prompt_tokens"] + ok["new_tokens"]).max()),
                 "by_cache": fitting(available, weights, per_sequence),
-                "by_prediction": _by_prediction(own, available, weights),
+                "by_prediction": _by_prediction(own, available),
                 "largest_ok": int(ok["batch_size"].max()),
                 "smallest_oom": int(oom.min()) if len(oom) else None,
             }
@@ -59,16 +60,12 @@ def fitting(available: float, fixed: float, per_sequence: float) -> int:
     return max(0, math.floor((available - fixed) / per_sequence))
 
 
-def _by_prediction(own: pd.DataFrame, available: float, weights: float) -> int | None:
-    """Predictions grow linearly with the batch: through two of them, or through the weights at batch 0."""
+def _by_prediction(own: pd.DataFrame, available: float) -> int | None:
+    """Predictions grow linearly with the batch; a single one does not say how much of it is one sequence's."""
     predicted = own.dropna(subset="predicted_bytes").drop_duplicates("batch_size").sort_values("batch_size")
-    if predicted.empty:
-        return None
     batches = predicted["batch_size"].astype(float).tolist()
     sizes = predicted["predicted_bytes"].astype(float).tolist()
-    if len(batches) == 1:
-        batches, sizes = [0.0, *batches], [weights, *sizes]
-    slope = (sizes[-1] - sizes[0]) / (batches[-1] - batches[0])
-    if slope <= 0:
+    if len(batches) < 2 or sizes[-1] <= sizes[0]:
         return None
+    slope = (sizes[-1] - sizes[0]) / (batches[-1] - batches[0])
     return fitting(available, sizes[0] - slope * batches[0], slope)

@@ -279,11 +279,11 @@ def test_largest_batch_by_cache_and_by_prediction():
     assert (row["largest_ok"], row["smallest_oom"]) == (10, 4000)
 
 
-def test_one_batch_size_predicts_from_the_weights():
+def test_one_batch_size_does_not_say_what_of_a_prediction_is_a_sequence():
     one = gpu_table(gpu_row(batch_size=10, predicted_bytes=16_800_000_000))
     (row,) = largest_batches(one.assign(device_memory_bytes=80_000_000_000)).to_dict("records")
-    assert row["by_prediction"] == 800  # (80 - 16) GB / 80 MB
-    assert pd.isna(row["smallest_oom"])
+    assert row["by_cache"] == 3200
+    assert pd.isna(row["by_prediction"]) and pd.isna(row["smallest_oom"])
 
 
 def test_without_a_device_size_nothing_is_claimed():
