@@ -42,7 +42,7 @@ def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
     ways = both_ways(summary)
     table = side_by_side_table(ways)
     for row in table.rows:
-        yield f"\ngenerate() against captured steps: {table.common}"
+        yield f"\ngenerate() against captured steps{': ' * bool(table.common)}{table.common}"
         yield from (f"  {name}: {value}" for name, value in zip(table.columns, row, strict=True))
     yield from reversals(ways, campaign.get("baseline", {}).get("precision", ""))
 

@@ -39,14 +39,20 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         return Table([], set(), [])
     rows = wide.reset_index()
     sources = wide["model_source"].bfill(axis=1).iloc[:, 0]
-    texts = {
+    axes = {
         "model": [model_label(*pair) for pair in zip(rows["model"], sources, strict=True)],
         "workload": rows["workload"],
         "batch size": rows["batch_size"].astype(str),
         "attention": rows["attention"],
         "precision": rows["precision"],
-        "generate(): GPU busy, %": _per_cent(wide["gpu_busy_fraction"][HOST]),
     }
+    # One column for all that varies: as many as there are axes leave no room for the numbers.
+    varying = [axis for axis, values in axes.items() if len(set(values)) > 1] or ["precision"]
+    texts = {axis: values for axis, values in axes.items() if axis not in varying}
+    names = [[f"batch {v}" if axis == "batch size" else v for v in axes[axis]] for axis in varying]
+    texts[", ".join(varying)] = map(", ".join, zip(*names, strict=True))
+    words = set(texts)
+    texts["generate(): GPU busy, %"] = _per_cent(wide["gpu_busy_fraction"][HOST])
     for mode in (HOST, *CAPTURED):
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
         texts[f"{mode}, tokens/s"] = with_interval(*ends)
@@ -56,7 +62,7 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         texts[f"{what}: copy bandwidth, %"] = _per_cent(
             wide["decode_mbu"][modes].astype("Float64").max(axis=1)
         )
-    return table_of(texts, {"model", "workload", "batch size", "attention", "precision"})
+    return table_of(texts, words)
 
 
 def _per_cent(shares: pd.Series) -> list[str]:

@@ -165,6 +165,7 @@ def test_where_generate_leads_to_another_conclusion_both_measurements_are_said()
     table = side_by_side_table(reversed_order)
     row = dict(zip(table.columns, table.rows[1], strict=True))
     assert (row["precision"], row["captured ÷ generate()"]) == ("nf4", "7.50")
+    assert "batch size 1" in table.common and "execution" not in table.columns
 
 
 def test_the_batch_at_which_a_precision_stops_paying_is_named():
