@@ -1,4 +1,4 @@
-"""The report: sentences that stay true for odd inputs, text from a model that stays text, one file."""
+"""The report: what stands where, text from a model that stays text, one file."""
 
 import base64
 import io
@@ -9,28 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from inferbench.answer import answers, overview
 from inferbench.cell_columns import cell_columns, first_rows
-from inferbench.context import context_sentences
 from inferbench.explorer import explorer
 from inferbench.page_tables import table_of
 from inferbench.places import place_table
 from inferbench.report import write_report
-from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from made_up_tables import DEVICE, NO_FLASH, demo_measurements, demo_provenance, demo_summary
-
-
-def say(summary):
-    """All sentences of the answer, one a line."""
-    lines = [line for answer in answers(summary, {}) for about in answer.sentences.values() for line in about]
-    return "\n".join([*overview(summary), *lines])
-
-
-def with_intervals(summary, share):
-    """The summary with an interval of `share` to both sides of each decode speed."""
-    speed = summary["decode_tokens_per_s"]
-    ends = {"decode_tokens_per_s_low": speed * (1 - share), "decode_tokens_per_s_high": speed * (1 + share)}
-    return summary.assign(**ends, replicates_valid=summary["replicates_valid"].where(summary["valid"], 0) * 3)
 
 
 def page(tmp_path, measurements, provenance=None, figures=None, limits=None):
@@ -48,145 +32,6 @@ def without_scripts(html):
     return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
 
 
-def test_effects_and_memory_of_the_demo():
-    words = say(demo_summary(demo_measurements()))
-    assert "24 cells declared: 16 ok, 8 unsupported." in words
-    # 162.9 / 269.0 - 1 = -39%, 119 / 269.0 - 1 = -56%
-    assert "fp32 538 MB, 100% more; bf16 269 MB; int8 163 MB, 39% less; nf4 119 MB, 56% less" in words
-    assert "Attention eager instead of sdpa: decode speed -9.1% in 8 pairs" in words
-    assert "Batch size 4 instead of 1 (tokens/s of the whole batch): decode speed ×3.00 in 8 pairs" in words
-
-
-def test_intervals_decide_whether_cells_are_told_apart():
-    summary = demo_summary(demo_measurements())
-    # 40.4 and 44.4: 2% to both sides keeps them apart, 8% does not.
-    assert "(intervals apart in 8 of 8)" in say(with_intervals(summary, 0.02))
-    assert "(intervals apart in 0 of 8)" in say(with_intervals(summary, 0.08))
-    assert "(no intervals)" in say(summary)
-
-
-def test_differences_under_one_per_cent_are_no_findings():
-    measurements = demo_measurements(attention=("sdpa", "eager"), batch_size=(1,))
-    eager = measurements["attention"] == "eager"
-    sdpa = measurements["attention"] == "sdpa"
-    measurements.loc[eager, "decode_tokens_per_s"] = (
-        measurements.loc[sdpa, "decode_tokens_per_s"].to_numpy() * 0.991
-    )
-    words = say(with_intervals(demo_summary(measurements), 0.0001))
-    assert "Attention eager instead of sdpa: decode speed differs by less than 1% in 4 pairs" in words
-
-
-def test_nothing_ok():
-    words = say(demo_summary(demo_measurements(attention=("flash_attention_2",))))
-    assert "8 cells declared: 0 ok, 8 unsupported." in words
-    assert "Weights" not in words
-
-
-def test_flagged_cells_are_never_ranked():
-    measurements = demo_measurements()
-    bf16 = (measurements["precision"] == "bf16") & (measurements["status"] == "ok")
-    measurements.loc[bf16, "flags"] = "throttled"
-    measurements.loc[bf16, "valid"] = False
-    words = say(demo_summary(measurements))
-    assert "instead of bf16" not in words
-
-
-def test_one_cell_one_replicate():
-    words = say(
-        demo_summary(
-            demo_measurements(precision=("nf4",), attention=("sdpa",), batch_size=(4,), replicate=(1,))
-        )
-    )
-    assert "1 cell declared: 1 ok." in words
-    assert "Weights: nf4 119 MB." in words
-    assert "instead of" not in words
-
-
-def test_devices_are_not_compared_with_each_other():
-    summary = demo_summary(demo_measurements(attention=("sdpa",), batch_size=(1,)))
-    summary["device_name"] = ["A", "A", "B", "B"]  # fp32, bf16 | int8, nf4
-    words = say(summary)
-    assert "On A: Precision fp32 instead of bf16" in words
-    assert "nf4 instead of bf16" not in words
-
-
-def test_sources_of_weights_are_said():
-    assert "fp32 is itself dequantised" in say(demo_summary(demo_measurements()))
-    synthetic = demo_summary(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
-    assert "synthetic, random" in say(synthetic)
-    assert answers(synthetic, {})[0].subject == "synthetic-olmoe-1b-7b"
-    checkpoint = say(demo_summary(demo_measurements("qwen", "checkpoint")))
-    assert "dequantised" not in checkpoint
-    assert "synthetic" not in checkpoint
-
-
-def test_weights_of_a_model_are_told_once_whatever_the_workloads():
-    summary = demo_summary(demo_measurements())
-    words = say(pd.concat([summary, summary.assign(workload="long")], ignore_index=True))
-    assert [words.count(text) for text in ("Weights (against", "itself dequantised", "Precision nf4")] == [
-        1,
-        1,
-        2,
-    ]
-
-
-def both_ways_run(**rates):
-    """A summary of bf16 and nf4, run by generate() and captured, with these tokens/s."""
-    measurements = demo_measurements(
-        precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,), replicate=(1,)
-    )
-    parts = [measurements.assign(execution=mode) for mode in ("generate", "cuda_graph")]
-    for part, mode in zip(parts, ("generate", "cuda_graph"), strict=True):
-        part["cell"] = part["cell"] + mode
-        part["decode_tokens_per_s"] = pd.array(rates[mode], dtype="Float64")
-    return demo_summary(pd.concat(parts, ignore_index=True))
-
-
-def test_where_generate_leads_to_another_conclusion_both_measurements_are_said():
-    """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference, and
-    intervals that overlap tell no order."""
-    reversed_order = both_ways(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]))
-    [sentence] = reversals(reversed_order, "bf16")
-    assert sentence == (
-        "nf4 against bf16: by generate() 37.9% slower (18.0 and 29.0 tokens/s, no intervals), captured (cuda_graph)"
-        " 21.6% faster (135 and 111 tokens/s, no intervals)."
-    )
-    hidden = both_ways(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]))
-    [sentence] = reversals(hidden, "bf16")
-    assert "nf4 against bf16: by generate() not told apart (20.1 and 20.0 tokens/s, no intervals)" in sentence
-    wide = with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.15)
-    [sentence] = reversals(both_ways(wide), "bf16")
-    # 18 x 1.15 is less than 29 x 0.85; 135 x 0.85 is less than 111 x 1.15.
-    assert "37.9% slower (18.0 and 29.0 tokens/s, intervals apart)" in sentence
-    assert "not told apart (135 and 111 tokens/s, intervals overlap)" in sentence
-    assert not list(
-        reversals(both_ways(both_ways_run(generate=[20.0, 22.0], cuda_graph=[111.0, 135.0])), "bf16")
-    )
-    table = side_by_side_table(reversed_order)
-    row = dict(zip(table.columns, table.rows[1], strict=True))
-    assert (row["precision"], row["captured ÷ generate()"]) == ("nf4", "7.50")
-    assert "batch size 1" in table.common and "execution" not in table.columns
-
-
-def test_the_batch_at_which_a_precision_stops_paying_is_named():
-    summary = demo_summary(
-        demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 2, 4, 8))
-    )
-    rates = {1: (100, 120), 2: (190, 200), 4: (380, 381), 8: (700, 560)}
-    for (precision, batch), place in summary.groupby(["precision", "batch_size"]).groups.items():
-        summary.loc[place, "decode_tokens_per_s"] = float(rates[batch][precision == "nf4"])
-    words = say(summary)
-    # At 4 they are within 1%: neither.
-    assert "nf4 is faster than bf16 up to batch size 2 (+5.3%) and slower from 8 (-20.0%)" in words
-
-
-def test_cells_of_different_cards_are_compared_with_that_said():
-    summary = demo_summary(demo_measurements(precision=("bf16",), batch_size=(1,)))
-    by_attention = dict(zip(summary["cell"], summary["attention"], strict=True))
-    [told] = [answer.sentences["attention"] for answer in answers(summary, by_attention)]
-    assert told[0].endswith("decode speed -9.1% (no intervals, different cards).")
-
-
 def test_the_page_says_once_what_holds_for_the_weights_of_all_and_of_which_model_a_sentence_is(tmp_path):
     one = demo_measurements("synthetic-a", "synthetic", precision=("bf16",), batch_size=(1,))
     other = demo_measurements(
@@ -197,32 +42,6 @@ def test_the_page_says_once_what_holds_for_the_weights_of_all_and_of_which_model
     # Attention differs in cells of the first alone.
     attention = text.split('<h2 id="attention">')[1].split("<h2")[0]
     assert "<h3>synthetic-a</h3>" in attention and "synthetic-b" not in attention
-
-
-def test_few_pairs_are_named_one_by_one():
-    summary = demo_summary(
-        demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 32))
-    )
-    rates = {("bf16", 1): 100, ("nf4", 1): 120, ("bf16", 32): 2000, ("nf4", 32): 900}
-    for cell, place in summary.groupby(["precision", "batch_size"]).groups.items():
-        summary.loc[place, "decode_tokens_per_s"] = float(rates[cell])
-    assert (
-        "Precision nf4 instead of bf16: decode speed ×1.20 at batch 1 (no intervals); ×0.450 at batch 32 (no"
-        " intervals)."
-    ) in say(summary)
-
-
-def test_context_is_the_shortest_prompt_against_the_longest():
-    parts = []
-    for length, rate in ((128, 100.0), (8192, 75.0)):
-        part = demo_measurements(precision=("bf16",), attention=("sdpa",), batch_size=(1,), replicate=(1,))
-        part["workload"], part["cell"] = f"p{length}", f"cell-{length}"
-        part["prompt_tokens"] = length
-        parts.append(part.assign(decode_tokens_per_s=pd.array([rate], dtype="Float64")))
-    measurements = pd.concat(parts, ignore_index=True)
-    [sentence] = context_sentences(measurements, demo_summary(measurements))
-    assert "from 128 to 8,192 tokens of prompt" in sentence
-    assert "decode 100 to 75.0 tokens/s (-25.0%)" in sentence
 
 
 def test_the_page_opens_with_what_to_run(tmp_path):
