@@ -32,8 +32,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     drawn = data[data["value"].notna()]
     if drawn.empty:
         return only_words(title, "No combination ended ok with prompts of several lengths."), data
-    varying = split_axes(drawn, ROW_AXES)[1]
-    common, _ = split_axes(drawn, [*ROW_AXES, "attention"])
+    common, several = split_axes(drawn, [*ROW_AXES, "attention"])
+    varying = [axis for axis in ROW_AXES if axis in several]
     rows = list(drawn.groupby(ROW_AXES, sort=False))
     figure, grid = plt.subplots(
         min(len(rows), MAX_ROWS), 2, figsize=(8.4, 0.5 + 2.6 * min(len(rows), MAX_ROWS)),
@@ -55,7 +55,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    if len(dashes) > 1:
+    if "attention" in several:
         backends = [Line2D([], [], color=QUIET, ls=dash) for dash in dashes.values()]
         grid[0, 1].legend(backends, list(dashes), frameon=False)
     legend(figure, styles, drawn[drawn["replicate"].isna()])

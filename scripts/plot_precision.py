@@ -41,6 +41,9 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         own = data[data["model"] == model]
         _draw_memory(memory, own, styles)
         _draw_speed(speed, own, styles)
+        for axes in (memory, speed):
+            axes.margins(y=0.14)
+            axes.set_ylim(bottom=0)
         if len(settings) > 1:
             memory.set_title(model_label(model, own["model_source"].iloc[0]), loc="left")
     heading(figure, title, *_notes(settings, data))
@@ -84,8 +87,6 @@ def _draw_speed(axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style]) -> 
         # White around it, or it would not show on the dark bars.
         for colour, width in (("white", 3.6), (INK, 1.6)):
             axes.vlines(places[row.precision] + 0.24, row.low, row.high, color=colour, lw=width, zorder=3)
-    if tops.notna().any():
-        axes.set_ylim(0, 1.14 * tops.max())
     axes.set_ylabel(UNITS[SPEED])
 
 
@@ -119,8 +120,6 @@ def _bars(
         axes.bar(places[row.precision], row.value, width=width, hatch=style.hatch, zorder=2, **look)
         top = row.value if tops is None else tops[row.precision]
         _label(axes, places[row.precision], top, row.value)
-    axes.margins(y=0.14)
-    axes.set_ylim(bottom=0)
 
 
 def _label(axes: plt.Axes, x: float, top: float, value: float) -> None:

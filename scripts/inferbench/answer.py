@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from inferbench.cell_means import row_label
 from inferbench.presentation import (
     APART,
     NO_INTERVALS,
@@ -29,12 +30,13 @@ from inferbench.presentation import (
     shown_setting,
     weights_source,
 )
+from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED, PREFILL = "decode_tokens_per_s", "prefill_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
 #: What sentences are about, in the report's order: the weights, an axis each, memory.
 WEIGHTS, MEMORY = "weights", "memory"
-MIN_RATIO = 1.01
+MIN_RATIO = 1 + MIN_DIFFERENCE
 #: Pairs of cells that a sentence names one by one.
 MOST_LISTED = 4
 
@@ -186,12 +188,10 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     if len(pairs) <= MOST_LISTED:
         varying = [axis for axis in rest if pairs[axis].nunique() > 1]
         each = []
-        for row, ratio, basis, other in zip(pairs.itertuples(), ratios, sure, cards, strict=True):
-            where = ", ".join(
-                f"batch {row.batch_size}" if a == "batch_size" else getattr(row, a) for a in varying
-            )
+        for (_, row), ratio, basis, other in zip(pairs.iterrows(), ratios, sure, cards, strict=True):
+            where = f" at {row_label(row, varying)}" if varying else ""
             note = f"{basis}, different cards" if other else basis
-            each.append(f"{change(ratio, *ratios)}{' at ' * bool(where)}{where} ({note})")
+            each.append(f"{change(ratio, *ratios)}{where} ({note})")
         return "; ".join(each)
     known = sure != NO_INTERVALS
     basis = (

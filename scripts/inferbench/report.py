@@ -130,9 +130,9 @@ def page_data(
         "advice": advice,
         "overview": overview(summary),
         "topics": [
-            (axis, title, category, _about(axis, told))
+            (axis, title, category, about)
             for axis, (title, category) in TOPICS.items()
-            if _about(axis, told) or category in drawn
+            if (about := _about(axis, told)) or category in drawn
         ],
         "several_subjects": len(told) > 1,
         "weights": _of_weights(told),

@@ -6,17 +6,20 @@ precisions look alike or stand in the order of their kernel counts, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pandas as pd
 
+from inferbench.cell_means import row_label
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import OVERLAP, certainty, model_label, number, precision_order
+from inferbench.presentation import OVERLAP, certainty, number, precision_order, split_axes
 from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED = "decode_tokens_per_s"
 HOST, CAPTURED = "generate", ["cuda_graph", "compiled"]
 SAME = ["model", "workload", "batch_size", "attention"]
+AXES = [*SAME, "precision"]
 
 
 def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
@@ -25,9 +28,8 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
     ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
     ranked = ranked[ranked.groupby("model")["device_name"].transform("nunique") == 1]
     columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "decode_mbu", "model_source"]
-    rows = [*SAME, "precision"]
-    wide = ranked.pivot(index=rows, columns="execution", values=columns)
-    declared = pd.MultiIndex.from_frame(ranked[rows].drop_duplicates())
+    wide = ranked.pivot(index=AXES, columns="execution", values=columns)
+    declared = pd.MultiIndex.from_frame(ranked[AXES].drop_duplicates())
     wide = wide.reindex(declared, columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
     there = wide[SPEED].notna()
     return wide[there[HOST] & there[CAPTURED].any(axis=1)]
@@ -37,20 +39,13 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
     """A row per precision that was run both ways."""
     if wide.empty:
         return Table([], set(), [])
-    rows = wide.reset_index()
-    sources = wide["model_source"].bfill(axis=1).iloc[:, 0]
-    axes = {
-        "model": [model_label(*pair) for pair in zip(rows["model"], sources, strict=True)],
-        "workload": rows["workload"],
-        "batch size": rows["batch_size"].astype(str),
-        "attention": rows["attention"],
-        "precision": rows["precision"],
-    }
+    cells = _cells(wide)
     # One column for all that varies: as many as there are axes leave no room for the numbers.
-    varying = [axis for axis, values in axes.items() if len(set(values)) > 1] or ["precision"]
-    texts = {axis: values for axis, values in axes.items() if axis not in varying}
-    names = [[f"batch {v}" if axis == "batch size" else v for v in axes[axis]] for axis in varying]
-    texts[", ".join(varying)] = map(", ".join, zip(*names, strict=True))
+    common, varying = split_axes(cells, AXES)
+    texts: dict[str, Iterable[str]] = {}
+    if varying:
+        name = ", ".join(axis.replace("_", " ") for axis in varying)
+        texts[name] = [row_label(cell, varying) for _, cell in cells.iterrows()]
     words = set(texts)
     texts["generate(): GPU busy, %"] = _per_cent(wide["gpu_busy_fraction"][HOST])
     for mode in (HOST, *CAPTURED):
@@ -62,7 +57,14 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         texts[f"{what}: copy bandwidth, %"] = _per_cent(
             wide["decode_mbu"][modes].astype("Float64").max(axis=1)
         )
-    return table_of(texts, words)
+    return replace(table_of(texts, words), common=common)
+
+
+def _cells(wide: pd.DataFrame) -> pd.DataFrame:
+    """The axes of the rows, and where their models' weights are from."""
+    return wide.index.to_frame(index=False).assign(
+        model_source=wide["model_source"].bfill(axis=1).iloc[:, 0].to_numpy()
+    )
 
 
 def _per_cent(shares: pd.Series) -> list[str]:
@@ -72,10 +74,11 @@ def _per_cent(shares: pd.Series) -> list[str]:
 def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
     does not tell apart while these do. reference: the precision to compare with, where it is there."""
-    varying = [axis for axis in SAME if wide.index.get_level_values(axis).nunique() > 1]
+    cells = _cells(wide)
+    _, varying = split_axes(cells, SAME) if len(cells) else ("", [])
+    named = cells.groupby(SAME, sort=False)
     for key, own in wide.groupby(SAME, sort=False):
-        axes = dict(zip(SAME, key, strict=True))
-        where = [f"batch {axes[axis]}" if axis == "batch_size" else axes[axis] for axis in varying]
+        where = [row_label(named.get_group(key).iloc[0], varying)] if varying else []
         own = own.droplevel(SAME)
         base = reference if reference in own.index else precision_order(own.index)[0]
         for precision in precision_order(own.index):
