@@ -10,7 +10,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from inferbench.experiments.batching_table import centres, jobs
-from inferbench.figures import EXPERIMENT_TABLES, QUIET, Style, heading, only_words, precision_styles, run
+from inferbench.figures import (
+    EXPERIMENT_TABLES,
+    QUIET,
+    Style,
+    heading,
+    only_words,
+    precision_styles,
+    run,
+    with_commas,
+)
 from inferbench.presentation import axes_words, significant, split_axes
 
 TITLE = "One by one, and as a batch"
@@ -81,7 +90,7 @@ def _finish(left: plt.Axes, right: plt.Axes, own: pd.DataFrame) -> None:
         left.set_ylabel("throughput of all (tokens/s), log scale")
     else:
         left.set_ylim(0, 1.12 * own["tokens_per_s"].max())
-    left.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    left.yaxis.set_major_formatter(with_commas)
     sizes = sorted(own["batch_size"].dropna().unique())
     right.set_xlabel("prompts (one by one, and in a batch)")
     right.set_ylabel("speed-up of the batch")

@@ -1,7 +1,8 @@
-"""Draw where a decode step spends its time: matrix products, dequantisation, attention, other, gaps.
+"""Draw where a decode step spends its time: matrix products, dequantisation, attention, other, gaps, the wait.
 
 A panel per model, workload and batch size; a bar per execution, attention and precision. Kernel times
-come from one profiled step, gaps are the part of an unprofiled step in which no kernel runs.
+come from one profiled step, gaps are the part of an unprofiled step in which no kernel runs. The wait is what
+a token takes beyond that step, whose tokens stay on the device, when each is read before the next is started.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import pandas as pd
 
 from inferbench.cell_means import cell_means, in_row_order, nothing_to_draw, row_label
 from inferbench.figures import heading, only_words, run
-from inferbench.presentation import axes_words, number, precision_order, split_axes
+from inferbench.presentation import axes_words, number, precision_order, significant, split_axes
 from inferbench.stacks import Look, draw_stacks, label_ends, stack_legend
 
-PARTS = {
+STEP_PARTS = {
     "step_matmul_ms": Look("matrix products", "#332288"),
     "step_dequantise_ms": Look("dequantisation", "#DDCC77", "//"),
     "step_attention_ms": Look("attention", "#44AA99", "\\\\"),
     "step_other_ms": Look("other kernels", "#AA4499", ".."),
     "step_gap_ms": Look("gaps: no kernel runs", "white", "///"),
 }
+PARTS = STEP_PARTS | {"wait_ms": Look("wait: launch, read", "#88CCEE", "oo")}
 STEP = ["tpot_unread_ms", "tpot_ms", "gpu_busy_fraction"]
 PANEL = ["device_name", "model", "workload", "batch_size"]
 ROW = ["execution", "attention", "precision"]
@@ -28,14 +30,16 @@ MAX_BARS = 80
 
 
 def step_times(measurements: pd.DataFrame) -> pd.DataFrame:
-    """A row per profiled cell: the parts of its step in ms, the step itself (`step_ms`) and its busy share.
+    """A row per profiled cell: the parts of a token in ms, the step (`step_ms`), its busy share, and TPOT.
 
     The step is the unprofiled one that reads no token back, where that was measured.
     """
-    data = cell_means(measurements, [*PARTS, *STEP])
+    data = cell_means(measurements, [*STEP_PARTS, *STEP])
     data = data[data["step_gap_ms"].notna()]
     data["step_ms"] = data["tpot_unread_ms"].fillna(data["tpot_ms"])
-    data = data.drop(columns=["tpot_unread_ms", "tpot_ms"])
+    # A loop whose host varies more than this may have had the faster steps in the timed run.
+    data["wait_ms"] = (data["tpot_ms"] - data["step_ms"]).clip(lower=0).map(significant)
+    data = data.drop(columns="tpot_unread_ms")
     ranks = {name: place for place, name in enumerate(precision_order(data["precision"]))}
     by_precision = data.sort_values("precision", key=lambda names: names.map(ranks), kind="stable")
     return in_row_order(by_precision).sort_values(
@@ -64,7 +68,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         label_ends(axes, own[list(PARTS)].sum(axis=1), [_label(row) for row in own.itertuples()])
         if panel_axes := [axis for axis in PANEL if axis in varying]:
             axes.set_title(axes_words(own.iloc[0], panel_axes), loc="left")
-    grid[-1, 0].set_xlabel("time of a decode step (ms)")
+    grid[-1, 0].set_xlabel("time per output token (ms)")
     stack_legend(figure, list(PARTS.values()))
     left_out = f"The first {len(shown)} of {len(data)} cells are drawn." if len(shown) < len(data) else ""
     overlap = "Kernels that overlap are counted in each of their classes."
@@ -75,12 +79,12 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
 
 def tidy(data: pd.DataFrame) -> pd.DataFrame:
     """The same, a row per cell and quantity."""
-    quantities = [*PARTS, "step_ms", "gpu_busy_fraction"]
+    quantities = [*PARTS, "step_ms", "tpot_ms", "gpu_busy_fraction"]
     return data.melt([name for name in data if name not in quantities], quantities, "quantity", "value")
 
 
 def _label(row) -> str:
-    words = f"step {number(row.step_ms)} ms, GPU busy {100 * row.gpu_busy_fraction:.0f}%"
+    words = f"TPOT {number(row.tpot_ms)} ms, GPU busy {100 * row.gpu_busy_fraction:.0f}% of a step"
     return words if row.valid else f"[{words}]"
 
 

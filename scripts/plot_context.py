@@ -9,9 +9,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from inferbench.figures import QUIET, heading, legend, only_words, precision_styles, run
+from inferbench.figures import (
+    QUIET,
+    heading,
+    legend,
+    only_words,
+    precision_styles,
+    run,
+    scale_values,
+    with_commas,
+)
 from inferbench.plotted import plotted, with_several
 from inferbench.presentation import axes_words, split_axes
 
@@ -45,8 +54,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     }
     for line, (_, own) in zip(grid, rows, strict=False):
         for axes, (quantity, label) in zip(line, QUANTITIES.items(), strict=True):
-            _draw_panel(axes, own[own["quantity"] == quantity], styles, dashes)
             axes.set_ylabel(label)
+            _draw_panel(axes, own[own["quantity"] == quantity], styles, dashes)
         if varying:
             line[0].set_title(axes_words(own.iloc[0], varying), loc="left")
     ticks = sorted(drawn["prompt_tokens"].unique())
@@ -54,10 +63,10 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         axes.set_xlabel("prompt (tokens)")
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_major_formatter(with_commas)
     if "attention" in several:
         backends = [Line2D([], [], color=QUIET, ls=dash) for dash in dashes.values()]
-        grid[0, 1].legend(backends, list(dashes), frameon=False)
+        grid[0, 1].legend(backends, list(dashes), facecolor="white", edgecolor="none")
     legend(figure, styles, drawn[drawn["replicate"].isna()])
     left_out = f"The first {MAX_ROWS} of {len(rows)} rows are drawn." if len(rows) > MAX_ROWS else ""
     heading(figure, title, common, left_out)
@@ -75,13 +84,7 @@ def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict, dashes: dict) 
         known = centre["low"].notna()
         axes.vlines(x[known], centre["low"][known], centre["high"][known], color=style.colour, lw=1.6)
     axes.set_xscale("log", base=2)
-    if here["value"].max() > 8 * here["value"].min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_ylim(0, 1.08 * here[["value", "high"]].max().max())
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    scale_values(axes, here)
 
 
 def main(argv: list[str] | None = None) -> None:

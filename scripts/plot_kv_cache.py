@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench.experiments.kv_cache_table import SUBJECT, slopes
-from inferbench.figures import EXPERIMENT_TABLES, Style, heading, only_words, run
+from inferbench.figures import EXPERIMENT_TABLES, Style, heading, only_words, run, with_commas
 from inferbench.presentation import axes_words, byte_unit, number, significant, split_axes
 
 TITLE = "What the cache of keys and values is worth"
@@ -54,8 +54,8 @@ def draw(
         name = axes_words(own.iloc[0], varying)
         left.legend(**place, title=name, title_fontsize=9.5, alignment="left", fontsize=8, borderpad=0)
         for axes in (left, right):
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            axes.xaxis.set_major_formatter(with_commas)
+            axes.yaxis.set_major_formatter(with_commas)
     for axes in grid[-1]:
         axes.set_xlabel("context (tokens)")
     heading(figure, TITLE, common)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from inferbench.cell_means import IDENTITY, nothing_to_draw
-from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run
+from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run, with_commas
 from inferbench.presentation import (
     at_setting,
     byte_unit,
@@ -113,7 +113,7 @@ def _draw_prediction(axes: plt.Axes, cells: pd.DataFrame, styles: dict[str, Styl
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            axis.set_major_formatter(with_commas)
     axes.plot([start, end], [start, end], color=INK, lw=0.9, ls="--", zorder=1)
     look = {"xycoords": "axes fraction", "ha": "right", "va": "center", "color": QUIET, "fontsize": 8}
     axes.annotate("measured = predicted", (0.9, 0.95), **look)

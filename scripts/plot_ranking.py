@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from inferbench.figures import QUIET, UNITS, heading, legend, only_words, precision_styles, run
+from inferbench.figures import QUIET, UNITS, heading, legend, only_words, precision_styles, run, with_commas
 from inferbench.plotted import plotted
 from inferbench.presentation import axes_words, number, split_axes
 
@@ -90,6 +90,7 @@ def _draw_panel(axes: plt.Axes, own: pd.DataFrame, rows: pd.DataFrame, styles: d
     axes.set_xlim(0, 1.12 * longest)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_major_formatter(with_commas)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.axvline(0, color=QUIET, lw=0.8)

@@ -7,9 +7,18 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
-from inferbench.figures import QUIET, UNITS, Style, heading, legend, only_words, precision_styles
+from inferbench.figures import (
+    QUIET,
+    UNITS,
+    Style,
+    heading,
+    legend,
+    only_words,
+    precision_styles,
+    scale_values,
+)
 from inferbench.plotted import plotted, with_several
 from inferbench.presentation import STATUS_WORDS, axes_words, split_axes
 
@@ -57,7 +66,7 @@ def draw_against_batch(
             axes.set_title(f"{name}\n{attention}" if varying else attention, loc="left")
             name = ""
         line[0].set_ylabel(UNITS[metric])
-        _scale(line[0], here)
+        scale_values(line[0], here)
     _batch_ticks(grid, batches, octaves)
     legend(figure, styles, drawn)
     heading(figure, title, common, _left_out(summary, columns), _too_many(len(rows), len(shown)))
@@ -87,19 +96,6 @@ def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict[str, Style], oc
             axes.scatter(points, own["value"][~centre & marks], s=6, zorder=3, **look | {"linewidth": 0.7})
         spread = own[centre & own["low"].notna()]
         axes.vlines(x[spread.index], spread["low"], spread["high"], color=style.colour, lw=1.6, zorder=2.5)
-
-
-def _scale(axes: plt.Axes, here: pd.DataFrame) -> None:
-    """From zero, as long as the smallest value can still be seen there."""
-    if here["value"].max() > 30 * here["value"].min():
-        axes.set_yscale("log")
-        axes.set_ylim(here["value"].min() / 1.4, here[["value", "high"]].max().max() * 1.4)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_ylabel(f"{axes.get_ylabel()}, log scale")
-    else:
-        axes.set_ylim(0, 1.08 * here[["value", "high"]].max().max())
 
 
 def _batch_ticks(grid: np.ndarray, batches: list[int], octaves: float) -> None:

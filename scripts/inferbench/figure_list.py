@@ -88,7 +88,8 @@ FIGURES = (
         "plot_breakdown",
         "Where a decode step spends its time",
         "Kernel times of one profiled step by class; gaps are the part of an unprofiled step in which no "
-        "kernel runs. Profiling itself is outside the timed region.",
+        "kernel runs; the wait is what a token takes beyond that step when it is read before the next is "
+        "started, as a stream is. Profiling itself is outside the timed region.",
         "Hardware",
     ),
     Figure(

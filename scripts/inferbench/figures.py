@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from inferbench.presentation import precision_order
 
@@ -103,6 +104,24 @@ def heading(figure: plt.Figure, title: str, *notes: str) -> None:
     for place, line in enumerate(lines):
         at = 1 - (0.37 + 0.17 * place) / height
         figure.text(0.12 / width, at, line, fontsize=8.5, color=QUIET, va="top")
+
+
+def scale_values(axes: plt.Axes, here: pd.DataFrame) -> None:
+    """From zero, as long as the smallest value can still be seen there."""
+    if here["value"].max() > 30 * here["value"].min():
+        axes.set_yscale("log")
+        axes.set_ylim(here["value"].min() / 1.4, here[["value", "high"]].max().max() * 1.4)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylabel(f"{axes.get_ylabel()}, log scale")
+    else:
+        axes.set_ylim(0, 1.08 * here[["value", "high"]].max().max())
+    axes.yaxis.set_major_formatter(with_commas)
+
+
+def with_commas(value: float, _place: int) -> str:
+    """A tick's words, as the tables write numbers."""
+    return f"{value:,.10g}"
 
 
 def legend(figure: plt.Figure, styles: dict[str, Style], data: pd.DataFrame) -> None:

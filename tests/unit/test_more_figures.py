@@ -146,8 +146,10 @@ def test_breakdown_has_the_parts_of_each_mode(tmp_path):
     assert values(data, "step_dequantise_ms") == [3.0, 0.0]
     # Without a time for steps that are not read back, the step is TPOT.
     assert values(data, "step_ms") == [40.0, 9.8]
-    assert "step 40.0 ms, GPU busy 22%" in words
-    assert "step 9.80 ms, GPU busy 90%" in words
+    # 10.0 ms a token, 9.8 of them the step; generate() has no step of its own to wait beyond.
+    assert values(data, "wait_ms") == [0.0, pytest.approx(0.2)]
+    assert "TPOT 40.0 ms, GPU busy 22% of a step" in words
+    assert "TPOT 10.0 ms, GPU busy 90% of a step" in words
 
 
 def test_breakdown_of_a_cpu_is_words(tmp_path):
