@@ -69,7 +69,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         if panel_axes := [axis for axis in PANEL if axis in varying]:
             axes.set_title(axes_words(own.iloc[0], panel_axes), loc="left")
     grid[-1, 0].set_xlabel("time per output token (ms)")
-    stack_legend(figure, list(PARTS.values()))
+    stack_legend(figure, [look for part, look in PARTS.items() if shown[part].any()])
     left_out = f"The first {len(shown)} of {len(data)} cells are drawn." if len(shown) < len(data) else ""
     overlap = "Kernels that overlap are counted in each of their classes."
     flagged = "" if shown["valid"].all() else "Cells in [brackets] carry a flag: not to be ranked."

@@ -46,7 +46,9 @@ def draw(
     data = plotted(table, summary)
     if data.empty:
         return only_words(TITLE, "No job ended ok: there is nothing to draw."), data
-    subjects = list(data.groupby(SUBJECT, sort=False))
+    subjects = [(name, own) for name, own in data.groupby(SUBJECT, sort=False) if own["complete"].any()]
+    if not subjects:
+        return only_words(TITLE, "No precision has both a divergence and a speed that may be ranked."), data
     size = (8.6, 0.35 + 3.2 * len(subjects))
     figure, grid = plt.subplots(len(subjects), 2, figsize=size, squeeze=False, layout="constrained")
     styles = precision_styles(data["precision"])

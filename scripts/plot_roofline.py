@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from inferbench.cell_means import IDENTITY, ROW_AXES, cell_means, in_row_order, nothing_to_draw, row_label
-from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run
-from inferbench.presentation import number, significant, split_axes
+from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run, with_commas
+from inferbench.presentation import significant, split_axes
 
 #: Below this share of a step with a kernel running, the host's launches set the speed.
 HOST_BOUND = 0.8
@@ -159,10 +159,11 @@ def _draw_panel(
         axes.set_xscale("log")
         axes.set_xlim(lowest / 1.5, 1.3 * highest)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(with_commas)
         axes.set_xlabel(f"{panel.label}, log scale")
         return
+    axes.xaxis.set_major_formatter(with_commas)
     axes.set_xlim(0, 1.05 * highest)
     _share_axis(axes, panel, data)
 

@@ -162,11 +162,21 @@ def save(figure: plt.Figure, data: pd.DataFrame, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     # An image of more than 65 536 pixels a side cannot be drawn: very tall figures get coarser ones.
     dpi = min(150, 60_000 // max(figure.get_size_inches()))
+    _settle(figure)
     figure.savefig(f"{output}.svg", dpi=dpi, metadata={"Date": None, "Creator": None})
     # compress_type 3, runs alone: zlib-ng's search for longer matches differs between kinds of CPU.
     figure.savefig(f"{output}.png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_type": 3})
     plt.close(figure)
     data.to_csv(f"{output}.csv", index=False, lineterminator="\n", float_format="%.15g")
+
+
+def _settle(figure: plt.Figure) -> None:
+    """Lay the figure out once, and put its panels on whole millionths of it: the solver's last bits differ from run
+    to run, and with them the names that an SVG gives its clip paths."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(side, 6) for side in axes.get_position(original=True).bounds])
 
 
 #: Tables that a figure is drawn from, by the option that names the file: one of the grid, and of an experiment.

@@ -211,6 +211,10 @@ def test_the_section_says_speed_ups_and_equal_texts(table):
         in words
     )
     assert "at most 0.0500 standard deviations" in words
+    table.loc[table["parted_gap"].notna(), "parted_gap"] = 0.0
+    assert "; the others part where the two likeliest tokens tie in the logits." in "\n".join(
+        section(table, samples).sentences
+    )
     assert (
         "smollm2-135m, fp32, sdpa: 2 of 2 texts are the same in the batch as alone, token for token." in words
     )

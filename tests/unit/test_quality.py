@@ -343,6 +343,14 @@ def test_a_dominated_precision_is_grey_and_named(tmp_path):
     assert plot_quality.GREYED.lower() in words
 
 
+def test_precisions_without_a_speed_are_no_empty_panels(tmp_path):
+    table = experiment_table("quality", [FP4])  # not in the grid
+    data, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))
+    assert list(data["precision"]) == ["fp4"]
+    assert "No precision has both a divergence and a speed that may be ranked." in words
+    assert "tokens/s" not in words
+
+
 def test_nothing_to_draw_is_said(tmp_path):
     table = experiment_table("quality", [{**BF16, "status": "failed", "reason": "x"}])
     _, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))

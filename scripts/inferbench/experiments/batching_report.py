@@ -69,13 +69,17 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         yield f"{subject}: as a batch of {', '.join(map(str, slower))} they are slower than one by one."
     texts = table[(table["status"] == "ok") & (table[SUBJECT] == own.iloc[0][SUBJECT]).all(axis=1)]
     equal = int(texts["text_equal"].sum())
-    parted = (
-        f"; the others part where the two likeliest tokens are at most {number(texts['parted_gap'].max())} standard "
-        "deviations of the logits apart."
-    )
-    yield f"{subject}: {equal} of {len(texts)} texts are the same in the batch as alone, token for token" + (
-        "." if equal == len(texts) else parted
-    )
+    same = f"{subject}: {equal} of {len(texts)} texts are the same in the batch as alone, token for token"
+    gap = texts["parted_gap"].max()
+    if equal == len(texts):
+        yield f"{same}."
+    elif gap == 0:
+        yield f"{same}; the others part where the two likeliest tokens tie in the logits."
+    else:
+        yield (
+            f"{same}; the others part where the two likeliest tokens are at most {number(gap)} standard deviations of "
+            "the logits apart."
+        )
 
 
 def _size_table(sizes: pd.DataFrame) -> Table:
