@@ -7,7 +7,7 @@ or by its centre alone is said, and so is what was not measured.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -60,7 +60,8 @@ def opening(
     limits: Mapping[str, float],
     divergences: Divergences | None,
 ) -> tuple[list[str], list[Subject]]:
-    """(what the cards answer, and what the number of replicates allows to say; the subjects).
+    """(what the cards answer, what the number of replicates allows to say, and what holds for every subject; the
+    subjects).
 
     campaign: as far as its file is known, for the commands. divergences: None without an experiment on quality.
     """
@@ -72,7 +73,13 @@ def opening(
         _subject(advice, several, campaign, limits, divergences is not None)
         for advice in advise(summary, limits, divergences or {})
     ]
-    return list(_lead(summary, limits)), subjects
+    shared = [note for note in subjects[0].notes if all(note in subject.notes for subject in subjects)]
+    if len(subjects) == 1 or not shared:
+        return list(_lead(summary, limits)), subjects
+    own = [
+        replace(subject, notes=[note for note in subject.notes if note not in shared]) for subject in subjects
+    ]
+    return [*_lead(summary, limits), *shared], own
 
 
 def _lead(summary: pd.DataFrame, limits: Mapping[str, float]) -> Iterator[str]:

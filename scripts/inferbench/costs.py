@@ -13,6 +13,7 @@ from inferbench.schema import AXES
 
 RATE = "decode_tokens_per_s"
 ENERGY = "joules_per_token"
+SUBJECT = ["model", "workload"]
 
 
 def per_million_tokens(price_per_hour: float, tokens_per_s: pd.Series) -> pd.Series:
@@ -43,28 +44,29 @@ def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
 
 
 def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[str]:
-    """What the table is of, the cheapest cell per model, and the most tokens per joule by batch size."""
+    """What the table is of; per model and workload the cheapest cell, and the most tokens per joule by batch size."""
     if table.empty:
         return []
+    several = table["workload"].nunique() > 1
     sentences = []
     if table["cost"].notna().any():
         sentences.append(
             f"At {number(price_per_hour)} per GPU hour, of decoding alone: prefill, loading and waiting come on"
             " top, and a model on several GPUs costs that many times as much."
         )
-        for _, own in table[table["cost"].notna()].groupby("model", sort=False):
+        for _, own in table[table["cost"].notna()].groupby(SUBJECT, sort=False):
             best = own.loc[own["cost"].idxmin()]
             sentences.append(
-                f"Least for a million output tokens of {_model(best)}, by its centre:"
+                f"Least for a million output tokens of {_subject(best, several)}, by its centre:"
                 f" {number(best['cost'])} ({cell_words(best)})."
             )
-    for _, own in table[table["joules"].notna()].groupby("model", sort=False):
+    for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False):
         best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
         words = [
             f"{number(row['tokens_per_joule'])} tokens/J ({cell_words(row)})" for _, row in best.iterrows()
         ]
         sentences.append(
-            f"Most tokens per joule of {_model(own.iloc[0])} at each batch size: {'; '.join(words)}."
+            f"Most tokens per joule of {_subject(own.iloc[0], several)} at each batch size: {'; '.join(words)}."
         )
     if (table["joules"].notna() & (table["execution"] == "generate")).any():
         sentences.append(
@@ -73,5 +75,6 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
     return sentences
 
 
-def _model(row: pd.Series) -> str:
-    return model_label(row["model"], row["model_source"])
+def _subject(row: pd.Series, several_workloads: bool) -> str:
+    label = model_label(row["model"], row["model_source"])
+    return f"{label} under workload {row['workload']}" if several_workloads else label

@@ -258,6 +258,17 @@ def test_costs_follow_price_and_energy():
     assert "GPU hour" not in " ".join(cost_sentences(without_price, None))
 
 
+def test_costs_of_workloads_are_told_apart():
+    # 4 J a token under the long prompt are no worse choice than 2 J under the short one.
+    long = gpu_row(cell="long", workload="p8192n128", joules_per_token=4.0, decode_tokens_per_s=50.0)
+    table = costs(demo_summary(gpu_table(gpu_row(joules_per_token=2.0), long)), 3.6)
+    words = " ".join(cost_sentences(table, 3.6))
+    # At 0.001 a second, a million tokens take 10 000 s at 100 tokens/s and 20 000 s at 50.
+    for workload, cost, tokens in (("p32n128", "10.0", "0.500"), ("p8192n128", "20.0", "0.250")):
+        assert f"under workload {workload}, by its centre: {cost} (bf16" in words
+        assert f"under workload {workload} at each batch size: {tokens} tokens/J (bf16" in words
+
+
 def test_without_price_and_energy_there_is_no_cost():
     table = costs(demo_summary(demo_measurements()), None)
     assert table.empty
