@@ -37,7 +37,7 @@ def step_times(measurements: pd.DataFrame) -> pd.DataFrame:
     data = cell_means(measurements, [*STEP_PARTS, *STEP])
     data = data[data["step_gap_ms"].notna()]
     data["step_ms"] = data["tpot_unread_ms"].fillna(data["tpot_ms"])
-    # A loop whose host varies more than this may have had the faster steps in the timed run.
+    # Below zero where the host was slower while the unread steps were timed than in the timed run.
     data["wait_ms"] = (data["tpot_ms"] - data["step_ms"]).clip(lower=0).map(significant)
     data = data.drop(columns="tpot_unread_ms")
     ranks = {name: place for place, name in enumerate(precision_order(data["precision"]))}

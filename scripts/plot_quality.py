@@ -46,14 +46,15 @@ def draw(
     data = plotted(table, summary)
     if data.empty:
         return only_words(TITLE, "No job ended ok: there is nothing to draw."), data
-    subjects = [(name, own) for name, own in data.groupby(SUBJECT, sort=False) if own["complete"].any()]
+    subjects = [own for _, own in data.groupby(SUBJECT, sort=False)]
+    notes = [note for own in subjects for note in _notes(own)]
+    subjects = [own for own in subjects if own["complete"].any()]
     if not subjects:
         return only_words(TITLE, "No precision has both a divergence and a speed that may be ranked."), data
     size = (8.6, 0.35 + 3.2 * len(subjects))
     figure, grid = plt.subplots(len(subjects), 2, figsize=size, squeeze=False, layout="constrained")
     styles = precision_styles(data["precision"])
-    notes = []
-    for (left, right), (_, own) in zip(grid, subjects):
+    for (left, right), own in zip(grid, subjects, strict=True):
         floor = _divergence_axes([left, right], own)
         unit, per_unit = byte_unit(own["memory_bytes"].max())
         own = own.assign(memory=own["memory_bytes"] / per_unit)
@@ -64,7 +65,6 @@ def draw(
         left.set_ylabel(f"KL divergence from {own['reference'].iloc[0]} (nats)\nbetter ↓")
         if len(subjects) > 1:
             left.set_title(", ".join(own.iloc[0][SUBJECT]), loc="left")
-        notes += _notes(own)
     heading(figure, TITLE, *notes, "Whiskers: 95% intervals. Grey: dominated.")
     return figure, data
 

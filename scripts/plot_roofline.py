@@ -160,12 +160,11 @@ def _draw_panel(
         axes.set_xlim(lowest / 1.5, 1.3 * highest)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(with_commas)
         axes.set_xlabel(f"{panel.label}, log scale")
-        return
+    else:
+        axes.set_xlim(0, 1.05 * highest)
+        _share_axis(axes, panel, data)
     axes.xaxis.set_major_formatter(with_commas)
-    axes.set_xlim(0, 1.05 * highest)
-    _share_axis(axes, panel, data)
 
 
 def _share_axis(axes: plt.Axes, panel: Panel, data: pd.DataFrame) -> None:

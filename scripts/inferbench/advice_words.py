@@ -73,9 +73,9 @@ def opening(
         _subject(advice, several, campaign, limits, divergences is not None)
         for advice in advise(summary, limits, divergences or {})
     ]
-    shared = [note for note in subjects[0].notes if all(note in subject.notes for subject in subjects)]
-    if len(subjects) == 1 or not shared:
+    if len(subjects) == 1:
         return list(_lead(summary, limits)), subjects
+    shared = [note for note in subjects[0].notes if all(note in subject.notes for subject in subjects)]
     own = [
         replace(subject, notes=[note for note in subject.notes if note not in shared]) for subject in subjects
     ]

@@ -351,6 +351,13 @@ def test_precisions_without_a_speed_are_no_empty_panels(tmp_path):
     assert "tokens/s" not in words
 
 
+def test_a_subject_without_a_panel_is_still_named(tmp_path):
+    other = {**FP4, "attention": "eager", "cell": "smollm2-135m--fp4--eager--fp32"}
+    table = experiment_table("quality", [BF16, FP32, other])
+    _, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))
+    assert "Not drawn, for want of a speed that may be ranked there: fp4." in words
+
+
 def test_nothing_to_draw_is_said(tmp_path):
     table = experiment_table("quality", [{**BF16, "status": "failed", "reason": "x"}])
     _, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))
