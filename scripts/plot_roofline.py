@@ -56,7 +56,7 @@ PANELS = (
         },
         may_be_log=True,
     ),
-    Panel(BUSY, "GPU busy (share of a decode step)", {}),
+    Panel(BUSY, "GPU busy (share of a step)", {}),
 )
 
 

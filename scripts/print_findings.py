@@ -17,6 +17,7 @@ from inferbench.context import context_sentences
 from inferbench.published import DATA_FILES
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.summarise import cards_by_cell
+from inferbench.waits import wait_sentences
 
 CONTEXT = "context"
 
@@ -33,6 +34,9 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
                 yield from (f"  {sentence}" for sentence in answer.sentences[topic])
         if topic == "execution":
             yield from _side_by_side(summary, folder)
+            if waits := list(wait_sentences(measurements)):
+                yield "\nwhat reading each token costs, against tokens that stay on the device"
+                yield from (f"  {sentence}" for sentence in waits)
         if topic == CONTEXT:
             yield from context_sentences(measurements, summary)
 
@@ -56,6 +60,12 @@ def main() -> None:
         "topics", nargs="*", default="all", choices=[*choices, "all"], help="all of them when none is named"
     )
     options = parser.parse_args()
+    if absent := [
+        name for name in (*DATA_FILES[:2], "provenance.json") if not (options.folder / name).exists()
+    ]:
+        parser.error(
+            f"{options.folder} has no {absent[0]}; name the folder of a campaign that ran, or a published one"
+        )
     print(*findings(options.folder, choices if "all" in options.topics else options.topics), sep="\n")
 
 

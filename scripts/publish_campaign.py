@@ -35,7 +35,8 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
     needed = [*published_tables(experiments), *published_figures(experiments)]
     missing = [name for name in needed if not (campaign / name).exists()]
     if missing:
-        raise PublishError(f"{campaign} has no {', '.join(missing)}; run the campaign to its end first.")
+        others = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
+        raise PublishError(f"{campaign} lacks {missing[0]}{others}; run the campaign to its end first.")
     statuses = pd.read_parquet(campaign / DATA_FILES[0], columns=["status"])["status"]
     absent = int((statuses == "missing").sum())
     if absent:

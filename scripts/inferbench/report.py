@@ -43,6 +43,7 @@ from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.spending import spending_sentences
 from inferbench.summarise import cards_by_cell
 from inferbench.validity import drift_sentence, flag_counts
+from inferbench.waits import wait_sentences
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
 AXES = list(schema.AXES)
@@ -140,6 +141,7 @@ def page_data(
         "context": list(context_sentences(measurements, summary)),
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
         "side_by_side": side_by_side_table(ways),
+        "waits": list(wait_sentences(measurements)),
         "figures": drawn,
         "more_figures": [one for category, own in drawn.items() if category not in placed for one in own],
         "experiments": [

@@ -5,6 +5,7 @@ import pandas as pd
 from inferbench.answer import answers, overview
 from inferbench.context import context_sentences
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
+from inferbench.waits import wait_sentences
 from made_up_tables import demo_measurements, demo_summary
 
 
@@ -184,3 +185,19 @@ def test_context_is_the_shortest_prompt_against_the_longest():
     [sentence] = context_sentences(measurements, demo_summary(measurements))
     assert "from 128 to 8,192 tokens of prompt" in sentence
     assert "decode 100 to 75.0 tokens/s (-25.0%)" in sentence
+
+
+def test_what_the_host_adds_to_each_read_token_is_told_apart_from_the_attention():
+    """9.8 ms read against 8 ms unread is 22.5% longer. Unread, 8 against 10 ms is 25% faster; read, 9.8 against
+    10.2 ms is 4.1% faster."""
+    measurements = demo_measurements(
+        precision=("bf16",), attention=("eager", "sdpa"), batch_size=(1,), replicate=(1,)
+    ).assign(tpot_ms=[10.2, 9.8], tpot_unread_ms=[10.0, 8.0])
+    assert not list(wait_sentences(measurements)), "the host launches every kernel of a loop"
+    captured = measurements.assign(execution="cuda_graph")
+    assert list(wait_sentences(captured)) == [
+        "smollm2-135m: over 5% longer a token in 1 of 2 captured combinations: sdpa +22.5% (9.80 against 8.00 ms).",
+        "smollm2-135m: attention sdpa instead of eager, decode speed of unread tokens: +25.0% (read: +4.1%).",
+    ]
+    assert not list(wait_sentences(captured.assign(tpot_unread_ms=[10.0, 9.6])))
+    assert not list(wait_sentences(captured.assign(valid=False)))

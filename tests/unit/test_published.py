@@ -188,7 +188,7 @@ def test_unfinished_campaigns_are_not_published(finished, tmp_path, capsys):
     campaign = tmp_path / "half"
     campaign.mkdir()
     assert publish_campaign.main(["half", "half", "--results", str(tmp_path)]) == 1
-    assert "has no measurements.parquet" in capsys.readouterr().err
+    assert "lacks measurements.parquet and " in capsys.readouterr().err
     assert not (tmp_path / "published").exists()
 
 

@@ -1,0 +1,61 @@
+"""What reading every token costs captured steps, in sentences computed from the measurements.
+
+A stream reads each token before the next step is launched. How long that launch takes is the host's, and no
+property of a precision or of an attention backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from inferbench.cell_means import cell_means, row_label
+from inferbench.presentation import change, counted, model_label, number
+from inferbench.side_by_side import CAPTURED
+
+READ, UNREAD = "tpot_ms", "tpot_unread_ms"
+AXES = ["execution", "attention", "precision", "workload", "batch_size"]
+#: A wait under this share of a step changes no choice.
+MIN_SHARE = 0.05
+MOST_LISTED = 4
+
+
+def wait_sentences(measurements: pd.DataFrame) -> Iterator[str]:
+    """Per device and model where the wait is over MIN_SHARE of a step: which cells wait most, and how their
+    attention backends compare without it."""
+    timed = cell_means(measurements, [READ, UNREAD])
+    timed = timed[timed["valid"] & timed["execution"].isin(CAPTURED) & timed[UNREAD].notna()]
+    timed = timed.assign(wait=timed[READ] / timed[UNREAD])
+    for (_, model), own in timed.groupby(["device_name", "model"], sort=False):
+        waiting = own[own["wait"] > 1 + MIN_SHARE].sort_values("wait", ascending=False, kind="stable")
+        if waiting.empty:
+            continue
+        varying = [axis for axis in AXES if own[axis].nunique() > 1] or ["precision"]
+        most = [
+            f"{row_label(row, varying)} {change(row['wait'])} ({number(row[READ])} against {number(row[UNREAD])} ms)"
+            for _, row in waiting.head(MOST_LISTED).iterrows()
+        ]
+        more = f"; and {len(waiting) - len(most)} more" if len(waiting) > len(most) else ""
+        label = model_label(model, own["model_source"].iloc[0])
+        yield (
+            f"{label}: over {100 * MIN_SHARE:.0f}% longer a token in {len(waiting)} of"
+            f" {counted(len(own), 'captured combination')}: {'; '.join(most)}{more}."
+        )
+        yield from (f"{label}: {sentence}" for sentence in _without_it(own, waiting.index))
+
+
+def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
+    """Pairs of attention backends of which one waits: their ratio with and without the wait."""
+    reference = own["attention"].iloc[0]
+    alike = [axis for axis in AXES if axis != "attention"]
+    own = own.assign(waits=own.index.isin(waiting))
+    pairs = own.merge(own[own["attention"] == reference], on=alike, suffixes=("", "_base"))
+    pairs = pairs[(pairs["attention"] != reference) & (pairs["waits"] | pairs["waits_base"])]
+    for attention, these in pairs.groupby("attention", sort=False):
+        varying = [axis for axis in alike if these[axis].nunique() > 1]
+        told = []
+        for _, row in these.iterrows():
+            unread, read = (change(row[f"{time}_base"] / row[time]) for time in (UNREAD, READ))
+            told.append(f"{row_label(row, varying)} {unread} (read: {read})".lstrip())
+        yield f"attention {attention} instead of {reference}, decode speed of unread tokens: {'; '.join(told)}."
