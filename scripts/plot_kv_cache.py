@@ -40,7 +40,9 @@ def draw(
             left.plot(here["context_tokens"], here["step_ms"], label=_line_words(here.iloc[0]), **marks)
             ends = np.array([here["context_tokens"].min(), here["context_tokens"].max()])
             line = here["base_ms"].iloc[0] + here["slope_ms"].iloc[0] * ends / 1000
-            left.plot(ends, line, color=look.colour, lw=1.2)
+            left.plot(ends, line, color=look.colour, lw=1.6)
+            for _, job in here.groupby("replicate"):
+                left.plot(job["context_tokens"], job["step_ms"], color=look.colour, lw=0.7, ls=":")
             if cache != "off":
                 right.plot(here["context_tokens"], here["cache_bytes"] / per_unit, **marks)
                 formula = here["cache_formula_bytes"] / per_unit
@@ -67,7 +69,8 @@ def _line_words(row: pd.Series) -> str:
     if pd.isna(row["slope_ms"]):
         return f"cache {row['cache']}"
     slope, low, high = (number(row[f"slope_{name}"]) for name in ("ms", "low", "high"))
-    return f"cache {row['cache']}: {slope} ms per 1,000 tokens ({low} to {high})"
+    interval = f" ({low} to {high})" if pd.notna(row["slope_low"]) else ""
+    return f"cache {row['cache']}: {slope} ms per 1,000 tokens{interval}"
 
 
 def plotted(table: pd.DataFrame) -> pd.DataFrame:

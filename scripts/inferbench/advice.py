@@ -22,7 +22,7 @@ THROUGHPUT = "throughput"
 
 @dataclass(frozen=True)
 class Cost:
-    """The fastest cell if `limit` alone is dropped (None: if all are), and how it compares with the choice,
+    """The cell to run if `limit` alone is dropped (None: if all are), and how it compares with the choice,
     as `standings` says."""
 
     limit: str | None
@@ -46,16 +46,19 @@ class Exclusion:
 class Choice:
     """The answer for one aim. Rows are those of the summary with the quantities of `limits`.
 
-    candidates: how many cells the choice is among. best: None where no cell is known to keep the limits.
-    rivals: the others that keep them, fastest first, with their `standing` against the best.
+    candidates: how many cells the choice is among, and the largest batch of one. best: None where no cell is known to keep the limits.
+    rivals: the others that keep them, fastest first, with their `standing` against the best. fastest: the
+    cell that a better quality was taken before, at the same speed; None where the best is the fastest.
     unknown: cells faster than the best that break no limit and of which one quantity was not measured.
     costs: of each limit that is judged. exclusions: only where nothing fits.
     """
 
     aim: str
     candidates: int
+    largest_batch: int
     best: pd.Series | None
     rivals: pd.DataFrame
+    fastest: pd.Series | None
     unknown: pd.DataFrame
     costs: list[Cost]
     exclusions: list[Exclusion]
@@ -88,7 +91,7 @@ def advise(summary: pd.DataFrame, limits: Mapping[str, float], divergences: Dive
 
 
 def standings(fastest: pd.Series, others: pd.DataFrame) -> list[str]:
-    """How each of the others, none of them faster, stands to the fastest: `same` (within 1%, or the
+    """How each of the others, none of them over 1% faster, stands to the fastest: `same` (within 1%, or the
     intervals overlap), `apart` (they do not), or `observed` (apart, and an interval is missing)."""
     speed, high = (others[name].to_numpy(float, na_value=np.nan) for name in (SPEED, f"{SPEED}_high"))
     low = np.nan if pd.isna(fastest[f"{SPEED}_low"]) else float(fastest[f"{SPEED}_low"])
@@ -119,18 +122,26 @@ def _choice(aim: str, pool: pd.DataFrame, limits: Mapping[str, float]) -> Choice
     in_doubt = pool[~broken.any(axis=1) & unknown.any(axis=1)]
     if fitting.empty:
         exclusions = [_exclusion(limit, pool, broken, unknown, kept) for limit in limits]
-        return Choice(aim, len(pool), None, fitting, in_doubt, [], exclusions)
-    best, rivals = fitting.iloc[0], fitting.iloc[1:]
+        return Choice(aim, len(pool), pool["batch_size"].max(), None, fitting, None, in_doubt, [], exclusions)
+    fastest, best = fitting.iloc[0], _pick(fitting)
+    rivals = fitting[fitting["cell"] != best["cell"]]
     rivals = rivals.assign(standing=standings(best, rivals))
     in_doubt = in_doubt[in_doubt[SPEED] > best[SPEED]]
     costs = [_cost(limit, pool[kept.drop(columns=limit).all(axis=1)], best) for limit in limits]
-    if limits and pool.iloc[0]["cell"] not in {cost.fastest["cell"] for cost in costs}:
+    if limits and _pick(pool)["cell"] not in {cost.fastest["cell"] for cost in costs}:
         costs.append(_cost(None, pool, best))
-    return Choice(aim, len(pool), best, rivals, in_doubt, costs, [])
+    passed_over = None if fastest["cell"] == best["cell"] else fastest
+    return Choice(aim, len(pool), pool["batch_size"].max(), best, rivals, passed_over, in_doubt, costs, [])
+
+
+def _pick(cells: pd.DataFrame) -> pd.Series:
+    """The fastest; of those within 1% of it, if the divergence of all is known, the one with the least."""
+    near = cells[cells.iloc[0][SPEED] < (1 + MIN_DIFFERENCE) * cells[SPEED]]
+    return cells.iloc[0] if near["kl"].isna().any() else near.sort_values("kl", kind="stable").iloc[0]
 
 
 def _cost(limit: str | None, without: pd.DataFrame, best: pd.Series) -> Cost:
-    fastest = without.iloc[0]
+    fastest = _pick(without)
     [standing] = standings(fastest, without[without["cell"] == best["cell"]])
     return Cost(limit, fastest, standing)
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from inferbench.advice import ONE_STREAM, SPEED, THROUGHPUT, Advice, Choice, Cost, Exclusion, advise
 from inferbench.cells import Cell, command
+from inferbench.costs import ENERGY
 from inferbench.limits import QUANTITIES, Divergences
 from inferbench.presentation import (
     STATUS_WORDS,
@@ -27,7 +28,6 @@ from inferbench.schema import AXES
 from inferbench.statistics import MIN_REPLICATES
 
 TITLES = {ONE_STREAM: "For one stream", THROUGHPUT: "For throughput"}
-AIMS = {ONE_STREAM: "batch size 1", THROUGHPUT: "tokens/s of the whole batch, any batch size"}
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,15 @@ def _card(
     choice: Choice, campaign: Mapping[str, Any], limits: Mapping[str, float], unjudged: list[str]
 ) -> Card:
     judged = {name: bound for name, bound in limits.items() if name not in unjudged}
-    title, aim, best = TITLES[choice.aim], AIMS[choice.aim], choice.best
+    title, best = TITLES[choice.aim], choice.best
+    aim = "batch size 1"
+    if choice.aim == THROUGHPUT:
+        aim = f"tokens/s of the whole batch, batch sizes up to {choice.largest_batch}"
     if best is None:
         return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "")
-    facts = [
-        (quantity.full_name, _fact(best, name, limits))
-        for name, quantity in QUANTITIES.items()
-        if name in limits or pd.notna(best[name])
-    ]
+    facts = [(quantity.full_name, _fact(best, name, limits)) for name, quantity in QUANTITIES.items()]
+    if pd.notna(best[ENERGY]):
+        facts.append(("energy", f"{number(best[ENERGY])} J/token"))
     sentences = [
         *_order(choice),
         *_doubts(choice, judged, "Faster, but not known to fit"),
@@ -168,7 +169,10 @@ def _card(
 def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
     """The value, its limit, and what of the interval keeps that."""
     if pd.isna(best[name]):
-        return f"not measured; limit {limits[name]:,.10g} not applied"
+        unknown = "not measured"
+        if name == "kl" and best["model_source"] == "synthetic":
+            unknown += ": random weights have no quality to lose"
+        return f"{unknown}; limit {limits[name]:,.10g} not applied" if name in limits else unknown
     value = _value(best, name)
     if name not in limits:
         return value
@@ -181,6 +185,11 @@ def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
 
 def _order(choice: Choice) -> Iterator[str]:
     best, rivals = choice.best, choice.rivals
+    if choice.fastest is not None:
+        yield (
+            f"Within 1% of the fastest, {cell_words(choice.fastest)} ({number(choice.fastest[SPEED])}), with less KL"
+            f" divergence: {_amount('kl', best['kl'])} against {_amount('kl', choice.fastest['kl'])}."
+        )
     close = rivals[rivals["standing"] == "same"]
     if len(close):
         yield f"Not told apart from it (within 1%, or intervals overlap): {_listed(close)}."

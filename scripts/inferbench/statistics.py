@@ -60,6 +60,7 @@ class Drift(NamedTuple):
     percent_per_hour: float
     p: float
     pairs: int  #: pairs of replicates of one cell
+    longest_h: float  #: between the starts of the furthest pair
 
 
 def stack(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
@@ -207,13 +208,14 @@ def drift(values: np.ndarray, cells: np.ndarray, hours: np.ndarray) -> Drift:
     there = ~np.isnan(rise)
     pairs = int(there.sum())
     if pairs == 0:
-        return Drift(np.nan, np.nan, np.nan, 0)
+        return Drift(np.nan, np.nan, np.nan, 0, np.nan)
     score = np.sum(np.sign(rise[there]) * np.sign(later[there]))
     variance = np.sum(n * (n - 1) * (2 * n + 5)) / 18
     z = max(abs(score) - 1, 0) / np.sqrt(variance)  # 1: the continuity correction
     apart = there & (later != 0)
     slope = np.median(rise[apart] / later[apart]) if apart.any() else np.nan
-    return Drift(float(score / pairs), float(100 * np.expm1(slope)), float(2 * ndtr(-z)), pairs)
+    longest = float(np.abs(later[there]).max())
+    return Drift(float(score / pairs), float(100 * np.expm1(slope)), float(2 * ndtr(-z)), pairs, longest)
 
 
 def _logs(values: np.ndarray) -> np.ndarray:

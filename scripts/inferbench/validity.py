@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from inferbench.presentation import number
+from inferbench.presentation import counted, number
 from inferbench.schema import INVALIDATING_FLAGS, NOTES
 from inferbench.spending import duration
 from inferbench.statistics import SIGNIFICANCE
@@ -52,16 +52,14 @@ def drift_sentence(measurements: pd.DataFrame) -> str:
     found = drift(measurements) if len(valid) else None
     if found is None or found.pairs == 0 or math.isnan(found.p):
         return "No cell has two valid replicates on one card, so drift over the campaign cannot be tested."
-    started = pd.to_datetime(valid["started_at"], utc=True, format="ISO8601")
-    over = duration((started.max() - started.min()).total_seconds())
     test = (
-        f"seasonal Kendall test over {found.pairs} pair{'' if found.pairs == 1 else 's'} of replicates of one"
-        f" cell: tau {found.tau:+.2f}, p {number(found.p, 2)}"
+        f"seasonal Kendall test over {counted(found.pairs, 'pair')} of replicates of one cell on one card, started up"
+        f" to {duration(3600 * found.longest_h)} apart: tau {found.tau:+.2f}, p {number(found.p, 2)}"
     )
     if found.p <= SIGNIFICANCE:
         slope = "" if math.isnan(found.percent_per_hour) else f", median change {_change(found)} per hour"
-        return f"Decode speed drifted over the {over} between the first start and the last ({test}{slope})."
-    return f"No drift of decode speed was found over the {over} from the first start to the last ({test})."
+        return f"Decode speed drifted with the time of the start ({test}{slope})."
+    return f"No drift of decode speed with the time of the start was found ({test})."
 
 
 def _change(found) -> str:

@@ -173,7 +173,9 @@ def test_kl_of_synthetic_weights_is_no_ground_to_pass_or_fail():
     words = say(summary, {"kl": 0.05, "memory_gb": 1.1}, KL)
     assert "# synthetic-olmoe-1b-7b, on" in words
     assert "The limit KL divergence 0.05 nats is not applied. The weights are synthetic" in words
-    assert "KL divergence not measured; limit 0.05 not applied" in words
+    assert (
+        "KL divergence not measured: random weights have no quality to lose; limit 0.05 not applied" in words
+    )
 
 
 def test_kl_without_an_experiment_on_quality():
@@ -265,6 +267,26 @@ def test_under_one_per_cent_is_no_order_even_with_the_narrowest_intervals():
     assert "Not told apart from it (within 1%, or intervals overlap): int8" in say(
         with_intervals(summary, 0.0001)
     )
+
+
+def test_of_equally_fast_cells_the_one_with_the_least_divergence():
+    """int8 at 43.8 is within 1% of bf16's 44.0 and diverges by 0.02 nats, bf16 by 0.10; at 43.0 it is not."""
+    summary = table()
+    int8 = (summary["precision"] == "int8") & (summary["batch_size"] == 1)
+    near = summary.assign(decode_tokens_per_s=summary["decode_tokens_per_s"].mask(int8, 43.8))
+    choice = choose(near, divergences=KL)[ONE_STREAM]
+    assert (named(choice.best), named(choice.fastest)) == ("int8 b1", "bf16 b1")
+    assert [named(row) for _, row in choice.rivals.iterrows()] == ["bf16 b1", "nf4 b1", "fp32 b1"]
+    assert (
+        "Within 1% of the fastest, bf16, sdpa, loop, batch 1 (44.0), with less KL divergence: 0.0200 nats against"
+        " 0.100 nats." in say(near, divergences=KL)
+    )
+    assert named(choose(near)[ONE_STREAM].best) == "bf16 b1", "without a divergence the fastest"
+    unlike = summary.assign(decode_tokens_per_s=summary["decode_tokens_per_s"].mask(int8, 43.0))
+    assert named(choose(unlike, divergences=KL)[ONE_STREAM].best) == "bf16 b1"
+    # The limit excludes nothing that would be chosen without it.
+    [cost] = choose(near, {"kl": 0.2}, KL)[ONE_STREAM].costs
+    assert named(cost.fastest) == "int8 b1"
 
 
 def test_flagged_cells_are_named_and_never_recommended():

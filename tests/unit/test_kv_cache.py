@@ -147,28 +147,32 @@ def made_up(points, cache="dynamic", **common):
     ]
 
 
-def line(points):
-    [found] = slopes(experiment_table("kv_cache", made_up(points))).to_dict("records")
+def line(*replicates):
+    """base, slope and its interval of these replicates, each a list of (context, ms)."""
+    rows_ = [row for n, points in enumerate(replicates, start=1) for row in made_up(points, replicate=n)]
+    [found] = slopes(experiment_table("kv_cache", rows_)).to_dict("records")
     return [found[name] for name in ("base_ms", "slope_ms", "slope_low", "slope_high")]
 
 
-def test_points_on_a_line_give_that_line():
+def test_points_on_a_line_give_that_line_and_one_process_no_interval():
     # 10 ms at no context and 2 ms for each 1 000 tokens
-    assert line([(500, 11.0), (1000, 12.0), (2000, 14.0)]) == pytest.approx([10, 2, 2, 2])
+    found = line([(500, 11.0), (1000, 12.0), (2000, 14.0)])
+    assert found == pytest.approx([10, 2, float("nan"), float("nan")], nan_ok=True)
 
 
-def test_the_interval_of_a_slope():
-    # Deviations of x from 1: -1, 0, 1; the slope is (2 + 1 - 2) / 2 = 0.5 and the line 0.5 + 0.5 x. Residuals
-    # -0.5, 1, -0.5 have a sum of squares of 1.5 with 3 - 2 degrees of freedom, so the slope's standard error is
-    # sqrt(1.5 / 2); Student's t for 1 degree of freedom is 12.7062.
-    half = 12.7062 * 0.75**0.5
-    expected = [0.5, 0.5, 0.5 - half, 0.5 + half]
-    assert line([(0, 0.0), (1000, 2.0), (2000, 1.0)]) == pytest.approx(expected, abs=1e-4)
+def test_the_interval_of_a_slope_is_over_the_processes_whatever_their_levels():
+    # Slopes of 1, 2 and 3 ms from 10, 50 and 90 ms: a mean of 2 with a deviation of 1, and Student's t for 2
+    # degrees of freedom is 4.30265.
+    lines = [
+        [(context, base + slope * context / 1000) for context in (0, 500, 1000)]
+        for base, slope in ((10, 1), (50, 2), (90, 3))
+    ]
+    half = 4.30265 / 3**0.5
+    assert line(*lines) == pytest.approx([50, 2, 2 - half, 2 + half], abs=1e-4)
 
 
-@pytest.mark.parametrize("points", [[(500, 1.0), (900, 2.0)], [(500, 1.0), (500, 1.1), (500, 1.2)]])
-def test_too_few_points_or_one_context_give_no_line(points):
-    rows_ = [row | {"replicate": place} for place, row in enumerate(made_up(points), start=1)]
+def test_one_context_gives_no_line():
+    rows_ = [row | {"replicate": n} for n in (1, 2, 3) for row in made_up([(500, 1.0 + n)])]
     found = slopes(experiment_table("kv_cache", rows_))
     assert found[["base_ms", "slope_ms", "slope_low", "slope_high"]].isna().all(axis=None)
 
@@ -192,9 +196,26 @@ def test_the_section_says_slopes_and_ratios(two_precisions):
     assert "smollm2-135m, bf16, sdpa, cache off: 100 ms more for each 1,000 tokens of context" in words
     assert "smollm2-135m, fp32, sdpa, cache dynamic: 8.00 ms more for each 1,000 tokens" in words
     assert (
-        "smollm2-135m, bf16, sdpa: after a prompt of 1,000 tokens a step with the dynamic cache takes 25.0 ms, "
-        "without a cache 100 ms: 4.00 times as long." in words
+        "smollm2-135m, bf16, sdpa: after a prompt of 1,000 tokens a step without a cache takes 4.00 times as long as "
+        "with the dynamic cache, 100 ms against 25.0 (no interval)." in words
     )
+
+
+def test_processes_that_differ_more_than_the_caches_tell_none_apart():
+    """Geometric means of 50, 100, 200 and of 40, 80, 160: 1.25 times, far within their spread."""
+    rows_ = [
+        row
+        for n, ms in enumerate((40.0, 80.0, 160.0), start=1)
+        for cache, times in (("off", 1.25), ("dynamic", 1.0))
+        for row in made_up([(250, times * ms), (500, times * ms)], cache, replicate=n)
+    ]
+    [sentence] = [
+        one
+        for one in section(experiment_table("kv_cache", rows_), pd.DataFrame()).sentences
+        if "as long" in one
+    ]
+    assert "1.25 times as long as with the dynamic cache, 100 ms against 80.0 (95% interval 0." in sentence
+    assert sentence.endswith("which is not told apart.")
 
 
 def test_the_section_names_cells_that_the_host_holds_back(two_precisions):

@@ -323,12 +323,14 @@ def test_flags_are_counted_and_what_was_not_looked_for_is_said():
 def test_drift_is_said_with_its_test():
     # Replicate 2 starts a minute later and is 2% faster, in each of 16 cells: 16 pairs that all rise.
     words = drift_sentence(demo_measurements())
-    assert words.startswith("Decode speed drifted over the 60.0 s")
-    assert "over 16 pairs of replicates of one cell: tau +1.00" in words
+    assert words.startswith("Decode speed drifted with the time of the start")
+    assert (
+        "over 16 pairs of replicates of one cell on one card, started up to 60.0 s apart: tau +1.00" in words
+    )
     assert "over 100% per hour" in words  # 1.02 ** 60 - 1 = 228%
     steady = demo_measurements()
     steady["decode_tokens_per_s"] = steady.groupby("cell")["decode_tokens_per_s"].transform("first")
-    assert drift_sentence(steady).startswith("No drift of decode speed was found")
+    assert drift_sentence(steady).startswith("No drift of decode speed with the time of the start was found")
     assert "cannot be tested" in drift_sentence(demo_measurements(replicate=(1,)))
     assert "cannot be tested" in drift_sentence(demo_measurements(attention=("flash_attention_2",)))
 

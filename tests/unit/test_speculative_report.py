@@ -136,7 +136,7 @@ def test_the_report_says_why_it_is_slower():
     # 2 x 0.5 + 2 = 3 steps for at most 3 tokens; 2 of 8 examined tokens kept: 1 + 0.2 + 0.04
     assert "0.500 times the plain speed" in sentences[slow:]
     assert "cost 3.00 plain steps (2 × 0.500 for the draft, 2.00 for the check)" in sentences[slow:]
-    assert "give 1.24 tokens: no acceptance would pay for that" in sentences[slow:]
+    assert "should give 1.24 tokens: no acceptance would pay for that" in sentences[slow:]
 
 
 def test_a_draft_that_is_slower_for_no_known_cost_is_said_to_be():
@@ -152,8 +152,10 @@ def test_replicates_are_one_cell_with_an_interval_from_three_on():
     ]
     cells = by_cell(*tables(*jobs))
     assert len(cells) == 1
-    # 3 processes x 2 prompts x 2 passes x 2 tokens
-    assert cells["proposed"][0] == 24
+    # 2 prompts x 2 passes x 2 tokens; the other two processes gave the same runs again
+    assert cells["proposed"][0] == 8
+    other = made_up(520.0, [1, 0], (50.0, 60.0, 20.0), replicate=4)
+    assert by_cell(*tables(*jobs, other))["proposed"][0] == 16
     assert cells["speedup_low"][0] < cells["speedup"][0] < cells["speedup_high"][0]
     assert np.isnan(by_cell(*tables(*jobs[:2]))["speedup_low"][0])
 

@@ -178,8 +178,8 @@ def test_drift_by_hand():
     # Variance 3 x 2 x 11 / 18 + 2 x 1 x 9 / 18 = 4.6667, z = (4 - 1) / 2.1602 = 1.3887, p = 0.16491
     hours = np.array([0.0, 1.0, 2.0, 0.5, 1.5])
     values = np.array([10.0, 10.1, 10.201, 500.0, 505.0])  # each 1% per hour
-    tau, slope, p, pairs = statistics.drift(values, np.array([0, 0, 0, 1, 1]), hours)
-    assert (tau, pairs) == (1.0, 4)
+    tau, slope, p, pairs, longest = statistics.drift(values, np.array([0, 0, 0, 1, 1]), hours)
+    assert (tau, pairs, longest) == (1.0, 4, 2.0)
     assert slope == pytest.approx(1.0)
     assert p == pytest.approx(0.16491, abs=1e-4)
 

@@ -67,7 +67,7 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     slower = own[own["speedup"].astype(float) < 1]["batch_size"]
     if len(slower):
         yield f"{subject}: as a batch of {', '.join(map(str, slower))} they are slower than one by one."
-    texts = table[(table["status"] == "ok") & (table[SUBJECT] == own.iloc[0][SUBJECT]).all(axis=1)]
+    texts = _compared(table[(table[SUBJECT] == own.iloc[0][SUBJECT]).all(axis=1)])
     equal = int(texts["text_equal"].sum())
     same = f"{subject}: {equal} of {len(texts)} texts are the same in the batch as alone, token for token"
     gap = texts["parted_gap"].max()
@@ -92,10 +92,17 @@ def _size_table(sizes: pd.DataFrame) -> Table:
     return table_of(texts, set(SUBJECT))
 
 
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per size and prompt: whether its texts are equal in every replicate, the earliest token and the
+    largest gap at which they part."""
+    ok = table[table["status"] == "ok"].groupby([*SIZE, "prompt"], sort=False)
+    return ok.agg({"text_equal": "all", "parted_at": "min", "parted_gap": "max"}).reset_index()
+
+
 def _text_table(table: pd.DataFrame) -> Table:
-    """A row per size: how many texts are equal, and how early and how far from a tie the first others part."""
-    sizes = table[table["status"] == "ok"].groupby(SIZE, sort=False)
-    found = sizes.agg(
+    """A row per size: of how many prompts the texts are equal, and how early and how far from a tie the first others part."""
+    found = _compared(table).groupby(SIZE, sort=False)
+    found = found.agg(
         equal=("text_equal", "sum"),
         compared=("text_equal", "size"),
         first=("parted_at", "min"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from inferbench import statistics
 from inferbench.experiments.kv_cache_table import SUBJECT, slopes
 from inferbench.page_tables import table_of, with_interval
 from inferbench.presentation import byte_unit, number
@@ -42,19 +43,25 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             continue
         flat = line["slope_low"] <= 0 <= line["slope_high"]
         yield (
-            f"{subject}, cache {cache}: {number(line['slope_ms'])} ms more for each 1,000 tokens of context (95% interval "
-            f"{number(line['slope_low'])} to {number(line['slope_high'])})"
+            f"{subject}, cache {cache}: {number(line['slope_ms'])} ms more for each 1,000 tokens of context "
+            f"({_interval(line['slope_low'], line['slope_high'])})"
             + (", which is not told apart from no growth." if flat else ".")
         )
     own = table[(table["status"] == "ok") & (table[SUBJECT] == lines.iloc[0][SUBJECT]).all(axis=1)]
     longest = own[own["prompt_tokens"] == own["prompt_tokens"].max()]
-    times = longest.groupby("cache")["step_ms"].median().astype(float)
+    times = {cache: jobs["step_ms"].to_numpy(float)[None] for cache, jobs in longest.groupby("cache")}
     for cache in [name for name in ("dynamic", "static") if name in times and "off" in times]:
+        ratio, low, high, _ = (ends[0] for ends in statistics.compare(times["off"], times[cache]))
+        without, cached = (number(statistics.centre(times[name])[0]) for name in ("off", cache))
         yield (
-            f"{subject}: after a prompt of {int(longest['prompt_tokens'].iloc[0]):,} tokens a step with the {cache} cache "
-            f"takes {number(times[cache])} ms, without a cache {number(times['off'])} ms: "
-            f"{number(times['off'] / times[cache])} times as long."
+            f"{subject}: after a prompt of {int(longest['prompt_tokens'].iloc[0]):,} tokens a step without a cache takes "
+            f"{number(ratio)} times as long as with the {cache} cache, {without} ms against {cached} "
+            f"({_interval(low, high)})" + (", which is not told apart." if low <= 1 <= high else ".")
         )
+
+
+def _interval(low: float, high: float) -> str:
+    return "no interval" if pd.isna(low) else f"95% interval {number(low)} to {number(high)}"
 
 
 def _slope_table(lines: pd.DataFrame):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
+from inferbench import statistics
 from inferbench.schema import HOST_BOUND, integer, number, text
 
 KEY = ("cell", "replicate", "prompt_tokens")
@@ -48,23 +50,28 @@ def rows(
 
 
 def slopes(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per model, precision, attention and cache: the straight line through the replicates' step
-    times, as `base_ms` (a step's time at no context), `slope_ms` (more for each 1 000 tokens of context)
-    and its 95% interval `slope_low`, `slope_high`; null with fewer than 3 points, or one context alone."""
+    """A row per model, precision, attention and cache: the mean of the straight lines through each replicate's
+    step times, as `base_ms` (a step's time at no context) and `slope_ms` (more for each 1 000 tokens of
+    context), with the 95% interval of the slope over the replicates, `slope_low` and `slope_high`, null with
+    fewer than 3. Null as well where no replicate has two contexts."""
     ok = table[table["status"] == "ok"]
     line_of = [*SUBJECT, "cache"]
     found = []
     for key, own in ok.groupby(line_of, sort=False):
-        thousands, times = own["context_tokens"].astype(float) / 1000, own["step_ms"].astype(float)
-        line = stats.linregress(thousands, times) if len(own) > 2 and thousands.nunique() > 1 else None
-        half = stats.t.ppf(0.975, len(own) - 2) * line.stderr if line else None
+        # Processes differ in level: one line through all of their points would take that for noise of the slope.
+        lines = [
+            stats.linregress(job["context_tokens"].astype(float) / 1000, job["step_ms"].astype(float))
+            for _, job in own.groupby("replicate")
+            if job["context_tokens"].nunique() > 1
+        ]
+        slope, low, high = statistics.mean_interval(np.array([[line.slope for line in lines]]))
         found.append(
             {
                 **dict(zip(line_of, key)),
-                "base_ms": line and line.intercept,
-                "slope_ms": line and line.slope,
-                "slope_low": line and line.slope - half,
-                "slope_high": line and line.slope + half,
+                "base_ms": np.mean([line.intercept for line in lines]) if lines else np.nan,
+                "slope_ms": slope[0],
+                "slope_low": low[0],
+                "slope_high": high[0],
             }
         )
     return pd.DataFrame(found, columns=[*line_of, "base_ms", "slope_ms", "slope_low", "slope_high"])

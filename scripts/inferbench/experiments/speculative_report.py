@@ -75,7 +75,8 @@ def _outcome(best: pd.Series, lengths: int) -> str:
         f"{start}{number(100 * best['accepted_share'])}% of the proposed tokens are accepted (95% interval "
         f"{number(100 * best['accepted_share_low'])} to {number(100 * best['accepted_share_high'])}) and a pass of the main "
         f"model gives {number(best['tokens_per_pass'])} tokens; {number(best['speedup'])} times the plain speed{spread}, "
-        f"expected from acceptance and costs {number(best['expected_speedup'])}."
+        f"expected from acceptance and costs {number(best['expected_speedup'])}"
+        f"{', which is not told apart from 1' if best['speedup_low'] <= 1 <= best['speedup_high'] else ''}."
     )
     return speed + (f" {_why_slower(best)}" if best["speedup"] < 1 - SAME else "")
 
@@ -91,7 +92,7 @@ def _why_slower(best: pd.Series) -> str:
     )
     if gives > cost:
         return (
-            f"It is slower although alone {costs} and would give {number(gives)} tokens: in the run a pass with its "
+            f"It is slower although alone {costs} and should give {number(gives)} tokens: in the run a pass with its "
             f"proposal took {number(best['tokens_per_pass'] / best['speedup'])} plain steps and gave "
             f"{number(best['tokens_per_pass'])} tokens."
         )
@@ -101,7 +102,7 @@ def _why_slower(best: pd.Series) -> str:
         else f"it breaks even where {number(100 * best['break_even'])}% of the examined tokens are accepted, not "
         f"{number(100 * acceptance)}%"
     )
-    return f"It is slower because {costs} and give {number(gives)} tokens: {need}."
+    return f"It is slower because {costs} and should give {number(gives)} tokens: {need}."
 
 
 def _axes(cells: pd.DataFrame) -> dict[str, pd.Series]:

@@ -172,11 +172,17 @@ def expectations(row: Mapping[str, Any], length: int) -> dict[str, float]:
 
 
 def by_cell(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell with an ok replicate: counts over all its replicates, costs as medians of theirs, and
+    """A row per cell with an ok replicate: counts over all its runs that differ, costs as medians of theirs, and
     the speed-up's centre and, from 3 replicates on, 95% interval."""
     found = []
     for cell, own in table[table["status"] == "ok"].groupby("cell", sort=False):
-        runs = samples[(samples["cell"] == cell) & (samples["mode"] == "speculative")].to_dict("records")
+        runs = samples[(samples["cell"] == cell) & (samples["mode"] == "speculative")]
+        # A run that comes out the same in another replicate is no further observation of what is accepted.
+        counted = [
+            (run["prompt"], *map(tuple, (run["proposed"], run["accepted"], run["tokens"])))
+            for run in runs.to_dict("records")
+        ]
+        runs = runs[~pd.Series(counted, runs.index).duplicated()].to_dict("records")
         speed = statistics.interval(own["speedup"].astype(float).to_numpy()[None])
         row = {
             "cell": cell,
