@@ -46,10 +46,10 @@ class Exclusion:
 class Choice:
     """The answer for one aim. Rows are those of the summary with the quantities of `limits`.
 
-    candidates: how many cells the choice is among, and the largest batch of one. best: None where no cell is known to keep the limits.
-    rivals: the others that keep them, fastest first, with their `standing` against the best. fastest: the
-    cell that a better quality was taken before, at the same speed; None where the best is the fastest.
-    unknown: cells faster than the best that break no limit and of which one quantity was not measured.
+    candidates: how many cells the choice is among; largest_batch: of them. best: None where no cell is known
+    to keep the limits. rivals: the others that keep them, fastest first, with their `standing` against the
+    best. fastest: the cell that a better quality was taken before, at the same speed; None where the best is
+    the fastest. unknown: cells faster than the best that break no limit and of which one quantity was not measured.
     costs: of each limit that is judged. exclusions: only where nothing fits.
     """
 

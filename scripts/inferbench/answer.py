@@ -38,7 +38,7 @@ AXES = ["precision", "attention", "execution", "batch_size"]
 WEIGHTS, MEMORY = "weights", "memory"
 MIN_RATIO = 1 + MIN_DIFFERENCE
 #: Pairs of cells that a sentence names one by one.
-MOST_LISTED = 4
+MOST_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def overview(summary: pd.DataFrame) -> list[str]:
     findings = summary.loc[summary["finding"].isin(["faster", "slower", "same", "unclear"]), "finding"]
     if len(findings):
         counts = ", ".join(f"{count} {finding}" for finding, count in findings.value_counts().items())
-        sentences.append(f"Decode speed of cells against their baseline on the same card: {counts}.")
+        rest = int((ok & ~summary["is_baseline"]).sum()) - len(findings)
+        unsaid = f"; of {rest} more nothing can be said" if rest else ""
+        sentences.append(f"Decode speed of cells against their baseline on the same card: {counts}{unsaid}.")
     return sentences
 
 
@@ -168,8 +170,9 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             [(last, first)] = turns
             word = {1: "faster", -1: "slower"}
             yield (
-                f"{precision} is {word[signs[last]]} than {reference} up to batch size {last}"
-                f" ({change(ratios[last])}) and {word[signs[first]]} from {first}"
+                f"{precision} is {word[signs[last]]} than {reference} {'at' if last == ratios.index[0] else 'up to'} batch"
+                f" size {last} ({change(ratios[last])}) and {word[signs[first]]}"
+                f" {'at' if first == ratios.index[-1] else 'from'} {first}"
                 f" ({change(ratios[first])}), at attention {attention}, execution {execution}."
             )
 
@@ -201,6 +204,9 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     )
     size = change(ratios.min(), *ratios)
     if size != (most := change(ratios.max(), *ratios)):
-        size += f" to {most}, {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
+        size += f" to {most},"
+        # A mean of gains and losses describes no cell.
+        if ratios.min() * MIN_RATIO > 1 or ratios.max() < MIN_RATIO:
+            size += f" {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
     apart = f"; on different cards in {cards.sum()} of {len(pairs)}" if cards.any() else ""
     return f"{size} {of_pairs} ({basis}){apart}"

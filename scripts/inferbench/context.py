@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.presentation import axes_words, change, number
+from inferbench.presentation import axes_words, certainty, change, number
 
 RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
 ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name"]
@@ -23,7 +23,7 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
             continue
         changes = [
             f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
-            f" ({change(long[rate] / short[rate])})"
+            f" ({change(long[rate] / short[rate])}, {_certainty(short, long, rate)})"
             for rate, what in RATES.items()
             if pd.notna(short[rate]) and pd.notna(long[rate])
         ]
@@ -31,3 +31,7 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
             f"{axes_words(short, ALIKE[:-1])}: from {short['length']:,} to {long['length']:,} tokens of prompt"
             f" {' and '.join(changes)}."
         )
+
+
+def _certainty(short: pd.Series, long: pd.Series, rate: str) -> str:
+    return certainty(*((row[f"{rate}_low"], row[f"{rate}_high"]) for row in (short, long)))

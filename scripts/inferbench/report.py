@@ -26,7 +26,7 @@ from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.pictures import pictures
-from inferbench.places import place_table
+from inferbench.places import distinct, place_table, processes, provenance_facts
 from inferbench.presentation import (
     STATUS_WORDS,
     at_setting,
@@ -40,7 +40,7 @@ from inferbench.presentation import (
 )
 from inferbench.sections import section
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
-from inferbench.spending import spending_sentences
+from inferbench.spending import experiment_seconds, spending_sentences
 from inferbench.summarise import cards_by_cell
 from inferbench.validity import drift_sentence, flag_counts
 from inferbench.waits import wait_sentences
@@ -124,6 +124,7 @@ def page_data(
         drawn.setdefault(figure.category, []).append((figure, picture))
     placed = ELSEWHERE | {category for _, category in TOPICS.values()}
     ways = both_ways(summary)
+    ran = processes(measurements, experiments)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
@@ -157,17 +158,17 @@ def page_data(
         "flags": flag_counts(measurements),
         "flagged": _flagged(measurements),
         "drift": drift_sentence(measurements),
-        "spending": spending_sentences(measurements),
+        "spending": [*spending_sentences(measurements), *experiment_seconds(ran)],
         "memory": memory_table(summary),
         "capacity": capacity_table(largest_batches(measurements)),
         "cost_sentences": cost_sentences(priced, price),
         "costs": cost_table(priced),
         "samples": _samples(measurements, summary),
-        "provenance": _provenance(measurements, provenance),
-        "places": place_table(measurements),
+        "provenance": provenance_facts(ran, provenance),
+        "places": place_table(ran),
         "environment": _json(provenance.get("environment")),
         "config": _json(campaign),
-        "commit": _distinct(measurements["git_commit"]),
+        "commit": distinct(ran["git_commit"]),
         "example": _example(summary, campaign),
         "glossary": _glossary(experiments),
     }
@@ -312,40 +313,6 @@ def _samples(measurements: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str
                 }
             )
     return samples
-
-
-def _provenance(measurements: pd.DataFrame, provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """Where the numbers come from; what differs between cells is listed with every value."""
-    cells = provenance.get("cells") or []
-    facts = [
-        ("device", _distinct(measurements["device_name"])),
-        ("device UUID", _distinct(measurements["device_uuid"])),
-        ("driver", _distinct(measurements["driver"])),
-        ("host", _distinct(measurements["host"])),
-        ("Slurm jobs", _distinct(measurements["slurm_job_id"])),
-        ("git commit", _distinct(measurements["git_commit"])),
-        ("measuring code", _distinct(measurements["code"])),
-    ]
-    mixed = int(measurements["mixed_code"].fillna(False).sum())
-    if mixed:
-        facts.append(
-            ("mixed code", f"{mixed} of {len(measurements)} replicates ran other code than the newest ones")
-        )
-    versions = [(cell.get("versions") or {}) for cell in cells]
-    for package in sorted({package for version in versions for package in version}):
-        facts.append((package, _distinct(version.get(package) for version in versions)))
-    times = sorted(cell[key] for cell in cells for key in ("started_at", "ended_at") if cell.get(key))
-    times = times or sorted(measurements["started_at"].dropna())
-    if times:
-        first, last = (time[:19].replace("T", " ") for time in (times[0], times[-1]))
-        facts.append(("measured (UTC)", f"{first} to {last}"))
-    return [(name, value) for name, value in facts if value]
-
-
-def _distinct(values: Iterable[Any], most: int = 12) -> str:
-    distinct = list(dict.fromkeys(str(value) for value in values if pd.notna(value) and value != ""))
-    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
-    return ", ".join(distinct[:most]) + more
 
 
 def _example(summary: pd.DataFrame, campaign: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from inferbench.cell_means import row_label
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import OVERLAP, certainty, number, precision_order, split_axes
+from inferbench.presentation import NO_INTERVALS, OVERLAP, certainty, number, precision_order, split_axes
 from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED = "decode_tokens_per_s"
@@ -52,8 +52,8 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
         texts[f"{mode}, tokens/s"] = with_interval(*ends)
     best = wide[SPEED][CAPTURED].astype("Float64").max(axis=1)
-    texts["captured ÷ generate()"] = (best / wide[SPEED][HOST].astype("Float64")).map(number)
-    for what, modes in (("generate()", [HOST]), ("captured", CAPTURED)):
+    texts["fastest captured ÷ generate()"] = (best / wide[SPEED][HOST].astype("Float64")).map(number)
+    for what, modes in (("generate()", [HOST]), ("fastest captured", CAPTURED)):
         texts[f"{what}: copy bandwidth, %"] = _per_cent(
             wide["decode_mbu"][modes].astype("Float64").max(axis=1)
         )
@@ -73,7 +73,7 @@ def _per_cent(shares: pd.Series) -> list[str]:
 
 def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
     """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
-    does not tell apart while these do. reference: the precision to compare with, where it is there."""
+    that only one of the two ways tells apart. reference: the precision to compare with, where it is there."""
     cells = _cells(wide)
     _, varying = split_axes(cells, SAME) if len(cells) else ("", [])
     named = cells.groupby(SAME, sort=False)
@@ -95,12 +95,14 @@ def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
 
 
 def _against(both: pd.DataFrame, execution: str) -> tuple[int, str]:
-    """(1 where the first of two precisions is faster, -1 slower, 0 not told apart; the same in words)."""
+    """(1 where the first of two precisions is faster, -1 slower, 0 where intervals do not tell; the same in words)."""
     one, other = both[SPEED][execution].astype(float)
     ends = both[[f"{SPEED}_low", f"{SPEED}_high"]].xs(execution, axis=1, level=1)
     sure = certainty(*ends.itertuples(index=False, name=None))
     rates = f"({number(one)} and {number(other)} tokens/s, {sure})"
     ratio = one / other
+    if sure == NO_INTERVALS:
+        return 0, f"no order can be told {rates}"
     if sure == OVERLAP or 1 / (1 + MIN_DIFFERENCE) <= ratio <= 1 + MIN_DIFFERENCE:
         return 0, f"not told apart {rates}"
     return int(

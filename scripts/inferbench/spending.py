@@ -69,3 +69,12 @@ def spending_sentences(measurements: pd.DataFrame) -> list[str]:
             share = f"{number(100 * wasted / whole, 2)}%"
             sentences.append(f"{share} of it ({duration(wasted)}) went to replicates that {what}.")
     return sentences
+
+
+def experiment_seconds(ran: pd.DataFrame) -> list[str]:
+    """What the experiments took of the device's time, beside the cells of the grid."""
+    if "experiment" not in ran:
+        return []
+    seconds = ran.groupby("experiment", sort=False)["seconds"].sum().astype(float)
+    each = ", ".join(f"{name} {duration(taken)}" for name, taken in seconds.items())
+    return [f"The decoding experiments took {duration(seconds.sum())} more: {each}."]

@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 
 from inferbench.cell_columns import cell_columns, first_rows
+from inferbench.experiment_tables import Experiment
 from inferbench.explorer import explorer
 from inferbench.page_tables import table_of
-from inferbench.places import place_table
+from inferbench.places import place_table, processes, provenance_facts
 from inferbench.report import write_report
+from inferbench.spending import experiment_seconds
+from made_up_experiments import experiment_table
 from made_up_tables import DEVICE, NO_FLASH, demo_measurements, demo_provenance, demo_summary
 
 
@@ -199,6 +202,36 @@ def test_where_each_cell_ran(tmp_path):
     assert row["status"] == "ok"
     assert (row["cell"], row["device"]) == (measurements["cell"][3], DEVICE)
     assert "1003</td>" in page(tmp_path, measurements)
+
+
+def test_experiments_count_where_the_numbers_come_from():
+    """Two processes of 65 and 70 s on another card, of which one has two rows."""
+    rows = [
+        {
+            "cell": "cell-off",
+            "precision": "bf16",
+            "cache": "off",
+            "replicate": replicate,
+            "prompt_tokens": tokens,
+            "seconds": 60.0 + 5 * replicate,
+            "device_uuid": "GPU-b",
+            "git_commit": "beef",
+            "code": "c2",
+            "started_at": "2026-01-06T10:00:00+00:00",
+        }
+        for replicate, tokens in ((1, 8), (1, 16), (2, 8))
+    ]
+    ran = processes(
+        demo_measurements().assign(device_uuid="GPU-a"),
+        {"kv_cache": Experiment({}, experiment_table("kv_cache", rows), pd.DataFrame())},
+    )
+    facts = dict(provenance_facts(ran, {}))
+    assert (facts["device UUID"], facts["git commit"]) == ("GPU-a, GPU-b", "0123abc, beef")
+    # The last ends 70 s after its start.
+    assert facts["measured (UTC)"] == "2026-01-05 10:01:00 to 2026-01-06 10:01:10"
+    assert ran["cell"].iloc[-1] == "kv_cache: cell-off"
+    assert experiment_seconds(ran) == ["The decoding experiments took 2.25 min more: kv_cache 2.25 min."]
+    assert experiment_seconds(processes(demo_measurements(), {})) == []
 
 
 def test_long_tables_stay_small():

@@ -100,9 +100,9 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text_table(table: pd.DataFrame) -> Table:
-    """A row per size: of how many prompts the texts are equal, and how early and how far from a tie the first others part."""
-    found = _compared(table).groupby(SIZE, sort=False)
-    found = found.agg(
+    """A row per size: of how many prompts the texts are equal, how early and how far from a tie the others part."""
+    sizes = _compared(table).groupby(SIZE, sort=False)
+    found = sizes.agg(
         equal=("text_equal", "sum"),
         compared=("text_equal", "size"),
         first=("parted_at", "min"),
