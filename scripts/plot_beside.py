@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from inferbench import figures
+from inferbench import figures, schema
 from inferbench.beside import AXES, SPEED, Campaign, comparisons, read_campaigns
 from inferbench.compare import CompareError
 from inferbench.presentation import significant, split_axes
@@ -99,10 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         others = read_campaigns(arguments.compare_with)
-    except CompareError as error:
-        sys.exit(f"compare_with: {error}")
+        measurements = schema.read_table(arguments.measurements, schema.measurements)
+    except (CompareError, schema.SchemaError) as error:
+        sys.exit(f"plot_beside.py: {error}")
     figures.apply_style()
-    figure, data = draw(pd.read_parquet(arguments.measurements), others)
+    figure, data = draw(measurements, others)
     figures.save(figure, data, arguments.output)
 
 

@@ -15,6 +15,7 @@ from inferbench.figures import (
     QUIET,
     heading,
     legend,
+    needs_log,
     only_words,
     precision_styles,
     run,
@@ -84,7 +85,7 @@ def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict, dashes: dict) 
         known = centre["low"].notna()
         axes.vlines(x[known], centre["low"][known], centre["high"][known], color=style.colour, lw=1.6)
     axes.set_xscale("log", base=2)
-    scale_values(axes, here)
+    scale_values(axes, here, needs_log(here))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -24,24 +24,21 @@ from inferbench.presentation import (
 
 PREDICTED = "predicted_bytes"
 FORMULA = "kv_cache_formula_bytes"
-GPU_PEAK, CPU_PEAK = "peak_allocated_bytes", "peak_rss_bytes"
+GPU_PEAK, PROCESS, CPU_PEAK = "peak_allocated_bytes", "process_gpu_bytes", "peak_rss_bytes"
 #: Every figure of memory that is kept apart, and its name in the picture. RSS is shown on a CPU alone.
 FIGURES = {
     "weight_bytes": "weights",
     "kv_cache_bytes": "KV cache",
     GPU_PEAK: "peak allocated",
     "peak_reserved_bytes": "peak reserved",
-    "process_gpu_bytes": "process (driver)",
+    PROCESS: "process (driver)",
     CPU_PEAK: "peak RSS",
 }
 RSS_WORDS = (
     "Peak RSS is resident memory of the whole process since its start: Python, its libraries, the buffers of"
     " the bandwidth test and loading included. The prediction is of the model alone."
 )
-GPU_WORDS = (
-    "Measured is the peak that torch allocated. The prediction is of the device: it includes the driver's"
-    " context, which torch does not count."
-)
+GPU_WORDS = "Measured is the GPU memory of the process, as the driver sees it: torch's reserve, and the driver's context."
 
 
 def sizes(measurements: pd.DataFrame) -> pd.DataFrame:
@@ -83,12 +80,12 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
 
 
 def pairs(data: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell that has both: `predicted` and `measured` bytes, on a GPU torch's peak, else peak RSS."""
+    """A row per cell that has both: `predicted` and `measured` bytes, on a GPU those of the process (torch's peak
+    where the driver does not tell), else peak RSS."""
     wide = data.pivot_table(index="cell", columns="quantity", values="value", sort=False)
-    wide = wide.reindex(columns=[PREDICTED, GPU_PEAK, CPU_PEAK])
-    both = pd.DataFrame(
-        {"predicted": wide[PREDICTED], "measured": wide[GPU_PEAK].fillna(wide[CPU_PEAK])}
-    ).dropna()
+    wide = wide.reindex(columns=[PREDICTED, PROCESS, GPU_PEAK, CPU_PEAK])
+    measured = wide[PROCESS].fillna(wide[GPU_PEAK]).fillna(wide[CPU_PEAK])
+    both = pd.DataFrame({"predicted": wide[PREDICTED], "measured": measured}).dropna()
     return data.drop_duplicates("cell")[IDENTITY].merge(both.reset_index(), on="cell")
 
 
@@ -186,7 +183,7 @@ def _notes(data: pd.DataFrame, settings: dict[str, dict[str, object]]) -> list[s
             f"Measured over predicted, {len(both)} cells: {number(ratio.min())} to {number(ratio.max())}."
         )
     quantities = set(data["quantity"])
-    if GPU_PEAK in quantities:
+    if PROCESS in quantities:
         notes.append(GPU_WORDS)
     elif CPU_PEAK in quantities:
         notes.append(RSS_WORDS)

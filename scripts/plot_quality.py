@@ -74,8 +74,9 @@ def plotted(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     model (null where that cell has none) and the precisions that dominate it, comma-separated."""
     parts = []
     for _, own in ranked(table).groupby(SUBJECT, sort=False):
-        setting, why = shown_setting(summary, own["model"].iloc[0])
-        there = at_setting(summary[summary["model"] == own["model"].iloc[0]], setting)
+        cells = summary[summary["model"] == own["model"].iloc[0]]
+        setting, why = shown_setting(summary, own["model"].iloc[0]) if len(cells) else ({}, "")
+        there = at_setting(cells, setting)
         on_gpu = there["peak_allocated_bytes"].notna().any()
         memory = "peak_allocated_bytes" if on_gpu else "weight_bytes"
         there = there.assign(memory_bytes=there[memory])
@@ -90,7 +91,9 @@ def plotted(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         parts.append(
             own.assign(
                 memory_kind="peak allocated" if on_gpu else "weights",
-                setting=f"{why}: {setting_words(setting)}",
+                setting=f"{why}: {setting_words(setting)}"
+                if setting
+                else "no cell of the grid has this model",
                 complete=complete,
                 dominated_by=dominators.map(", ".join),
             )

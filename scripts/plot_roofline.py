@@ -138,7 +138,7 @@ def _draw_panel(
         look = {"facecolor": style.colour if row.valid else "white", "edgecolor": style.colour}
         axes.scatter(row.value, y, s=34, marker=style.marker, linewidth=1, zorder=3, **look)
         if pd.notna(row.host_bound) and row.host_bound:
-            axes.scatter(row.value, y, s=60, marker="x", color=INK, linewidth=1.1, zorder=4)
+            axes.scatter(row.value, y, s=110, marker="x", color=INK, linewidth=1.1, zorder=2)
     highest, lowest = here["value"].max(), here["value"].min()
     for column, (_, line) in panel.ceilings.items():
         # A device has one value of a ceiling: the median of what its processes measured.

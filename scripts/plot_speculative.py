@@ -30,14 +30,19 @@ def draw(
     )
     colours = dict(zip(dict.fromkeys(data["draft"]), COLOURS * len(data)))
     markers = dict(zip(dict.fromkeys(data["strategy"]), MARKERS * len(data)))
+    lines = list(dict.fromkeys(zip(data["draft"], data["strategy"])))
+    # Side by side, a little: marks of equal height must not hide each other.
+    shift = {line: 0.16 * (place - (len(lines) - 1) / 2) for place, line in enumerate(lines)}
     for (left, right), (_, own) in zip(grid, rows):
         # A single draft length is named by its curve.
         several = own["draft_tokens"].nunique() > 1
         for (draft, strategy), line in own.groupby(["draft", "strategy"], sort=False):
             look = {"color": colours[draft], "marker": markers[strategy], "ms": 5.5}
             line = line.sort_values("draft_tokens")
-            left.plot(line["draft_tokens"], line["speedup"], lw=1.4, **look)
-            left.plot(line["draft_tokens"], line["expected_speedup"], lw=1, ls=":", mfc="white", **look)
+            at = line["draft_tokens"] + shift[draft, strategy]
+            left.vlines(at, line["speedup_low"], line["speedup_high"], color=colours[draft], lw=1.6)
+            left.plot(at, line["speedup"], lw=1.4, **look)
+            left.plot(at + 0.04, line["expected_speedup"], lw=1, ls=":", mfc="white", **look)
             right.plot(line["acceptance"], line["round_cost"], ls="", **look)
             for _, point in line.iterrows():
                 right.annotate(
@@ -51,7 +56,7 @@ def draw(
         left.axhline(1, color=QUIET, lw=1)
         left.set_xticks(sorted(own["draft_tokens"].unique()))
         left.set_xlim(own["draft_tokens"].min() - 1, own["draft_tokens"].max() + 1)
-        left.set_ylim(0, 1.1 * max(1, own[["speedup", "expected_speedup"]].max(axis=None)))
+        left.set_ylim(0, 1.1 * max(1, own[["speedup", "speedup_high", "expected_speedup"]].max(axis=None)))
         left.set_ylabel("speed-up over plain decoding")
         left.set_title(axes_words(own.iloc[0], varying) if varying else "", loc="left")
         break_even_curves(right, sorted(own["draft_tokens"].unique()), own["round_cost"].max())
@@ -101,6 +106,8 @@ def plotted(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     cells = by_cell(table, samples)
     names = [
         "speedup",
+        "speedup_low",
+        "speedup_high",
         "expected_speedup",
         "acceptance",
         "draft_cost",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, overview
+from inferbench import schema
+from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, kernels, overview, progress
 from inferbench.context import context_sentences
 from inferbench.published import DATA_FILES
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
@@ -24,21 +26,25 @@ CONTEXT = "context"
 
 def findings(folder: Path, topics: list[str]) -> Iterator[str]:
     """Lines for the terminal, of the tables in `folder`."""
-    measurements, summary = (pd.read_parquet(folder / name) for name in DATA_FILES[:2])
+    measurements = schema.read_table(folder / DATA_FILES[0], schema.measurements)
+    summary = schema.read_table(folder / DATA_FILES[1], schema.summary)
     told = answers(summary, cards_by_cell(measurements))
-    yield from overview(summary)
+    yield from (*progress(measurements), *overview(summary))
     for topic in topics:
         for answer in told:
             if topic in answer.sentences:
                 yield f"\n{answer.subject}, {topic.replace('_', ' ')}"
                 yield from (f"  {sentence}" for sentence in answer.sentences[topic])
+        if topic == "attention":
+            yield from kernels(measurements)
         if topic == "execution":
             yield from _side_by_side(summary, folder)
             if waits := list(wait_sentences(measurements)):
                 yield "\nwhat reading each token costs, against tokens that stay on the device"
                 yield from (f"  {sentence}" for sentence in waits)
-        if topic == CONTEXT:
-            yield from context_sentences(measurements, summary)
+        if topic == CONTEXT and (said := list(context_sentences(measurements, summary))):
+            yield "\ncontext"
+            yield from (f"  {sentence}" for sentence in said)
 
 
 def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
@@ -60,13 +66,12 @@ def main() -> None:
         "topics", nargs="*", default="all", choices=[*choices, "all"], help="all of them when none is named"
     )
     options = parser.parse_args()
-    if absent := [
-        name for name in (*DATA_FILES[:2], "provenance.json") if not (options.folder / name).exists()
-    ]:
-        parser.error(
-            f"{options.folder} has no {absent[0]}; name the folder of a campaign that ran, or a published one"
-        )
-    print(*findings(options.folder, choices if "all" in options.topics else options.topics), sep="\n")
+    topics = choices if "all" in options.topics else options.topics
+    try:
+        lines = list(findings(options.folder, topics))
+    except (OSError, ValueError) as error:
+        sys.exit(f"print_findings.py: {error}")
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pandas as pd
 
 from inferbench.published import (
     DATA_FILES,
+    campaign_name,
     declared_experiments,
     published_figures,
     published_tables,
@@ -37,12 +38,16 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
     if missing:
         others = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
         raise PublishError(f"{campaign} lacks {missing[0]}{others}; run the campaign to its end first.")
-    statuses = pd.read_parquet(campaign / DATA_FILES[0], columns=["status"])["status"]
-    absent = int((statuses == "missing").sum())
-    if absent:
-        raise PublishError(
-            f"{campaign} lacks {absent} of {len(statuses)} replicates; run it to its end first."
-        )
+    for name in (DATA_FILES[0], *(f"{experiment}.parquet" for experiment in experiments)):
+        try:
+            statuses = pd.read_parquet(campaign / name, columns=["status"])["status"]
+        except (OSError, ValueError) as error:
+            raise PublishError(f"{campaign / name} cannot be used: {error}") from error
+        absent = int((statuses == "missing").sum())
+        if absent:
+            raise PublishError(
+                f"{campaign / name} lacks {absent} of {len(statuses)} rows; run it to its end first."
+            )
 
     write_published(target, experiments, campaign, campaign)
 
@@ -50,8 +55,10 @@ def publish(campaign: Path, target: Path, force: bool) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("campaign", help="name of the campaign: its results are in results/<campaign>")
-    parser.add_argument("name", help="name to publish it under: results/published/<name>")
+    parser.add_argument(
+        "campaign", type=campaign_name, help="name of the campaign: its results are in results/<campaign>"
+    )
+    parser.add_argument("name", type=campaign_name, help="name to publish it under: results/published/<name>")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of results")
     parser.add_argument("--force", action="store_true", help="replace what is published under that name")
     arguments = parser.parse_args(argv)

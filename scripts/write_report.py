@@ -7,8 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-import pandas as pd
-
+from inferbench import schema
 from inferbench.beside import read_campaigns
 from inferbench.compare import CompareError
 from inferbench.experiment_tables import read_experiments
@@ -42,13 +41,17 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     try:
         others = read_campaigns(arguments.compare_with)
-    except CompareError as error:
-        sys.exit(f"compare_with: {error}")
+        measurements = schema.read_table(arguments.measurements, schema.measurements)
+        summary = schema.read_table(arguments.summary, schema.summary)
+        experiments = read_experiments(arguments.experiments)
+        provenance = json.loads(arguments.provenance.read_text(encoding="utf-8"))
+    except (CompareError, OSError, ValueError) as error:
+        sys.exit(f"write_report.py: {' '.join(str(error).split())}")
     write_report(
-        pd.read_parquet(arguments.measurements),
-        pd.read_parquet(arguments.summary),
-        read_experiments(arguments.experiments),
-        json.loads(arguments.provenance.read_text(encoding="utf-8")),
+        measurements,
+        summary,
+        experiments,
+        provenance,
         arguments.figures,
         arguments.output,
         arguments.limits,

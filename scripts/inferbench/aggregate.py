@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +70,32 @@ def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str,
 def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, fingerprint: str):
     provenance, record, table = read_cell(path)
     require_asked_for(path, provenance, cell.name, replicate, fingerprint)
-    iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
-    row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
+    with derived_from(path):
+        iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
+        row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
     keep = {key: value for key, value in provenance.items() if key != "config"}
     origin = keep | {key: record.get(key) for key in ("status", "device_name", "device_uuid", "driver")}
     return row, table.replace_schema_metadata(None), origin
+
+
+@contextmanager
+def derived_from(path: Path) -> Iterator[None]:
+    """Raise CellFileError for what the file of another version of this code does not hold."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise CellFileError(
+            f"{path} lacks what its row is made of ({error!r}): delete it and run snakemake again"
+        ) from error
 
 
 def require_asked_for(
     path: Path, provenance: dict[str, Any], name: str, replicate: int, fingerprint: str
 ) -> None:
     """Raise CellFileError for a file of another cell, or of the cell as it was configured once."""
-    if provenance["fingerprint"] != fingerprint:
+    if provenance.get("fingerprint") != fingerprint:
         raise CellFileError(
-            f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
+            f"{path} was measured with another configuration (fingerprint {provenance.get('fingerprint')}, asked for"
             f" {fingerprint}): delete it and run snakemake again"
         )
     if (provenance["cell"], provenance["replicate"]) != (name, replicate):

@@ -17,6 +17,7 @@ from inferbench.cell_means import row_label
 from inferbench.presentation import (
     APART,
     NO_INTERVALS,
+    OVERLAP,
     STATUS_WORDS,
     at_setting,
     byte_unit,
@@ -63,6 +64,24 @@ def overview(summary: pd.DataFrame) -> list[str]:
         unsaid = f"; of {rest} more nothing can be said" if rest else ""
         sentences.append(f"Decode speed of cells against their baseline on the same card: {counts}{unsaid}.")
     return sentences
+
+
+def progress(measurements: pd.DataFrame) -> list[str]:
+    """How much of a campaign that is still running has not been measured."""
+    missing = int((measurements["status"] == "missing").sum())
+    return (
+        [f"{missing} of {counted(len(measurements), 'replicate')} are not measured yet."] if missing else []
+    )
+
+
+def kernels(measurements: pd.DataFrame) -> list[str]:
+    """Which of torch's kernels `sdpa` was: the one that the other backends are compared with."""
+    ran = measurements[(measurements["attention"] == "sdpa") & measurements["effective_attention"].notna()]
+    if ran.empty:
+        return []
+    cells = ran.drop_duplicates(["cell", "effective_attention"])["effective_attention"].value_counts()
+    each = [f"{words.replace('sdpa:', '')} in {counted(count, 'cell')}" for words, count in cells.items()]
+    return [f"Torch chose the kernels of sdpa, as profiled: {'; '.join(each)}."]
 
 
 def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:
@@ -130,7 +149,7 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
         note = f", {number(100 * abs(growth), 2)}% {'more' if growth > 0 else 'less'}"
         if precision == reference:
             note = ""
-        elif abs(growth) < MIN_RATIO - 1:
+        elif abs(growth) < MIN_DIFFERENCE:
             note = ", the same within 1%"
         words.append(f"{precision} {number(sizes[precision] / per_unit)} {unit}{note}")
     against = f" (against {reference})" if len(order) > 1 else ""
@@ -160,10 +179,22 @@ def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple
 def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
     """The batch size at which a precision stops being the faster or the slower one."""
     for (attention, execution), own in ranked.groupby(["attention", "execution"], sort=False):
-        rates = own.pivot(index="batch_size", columns="precision", values=SPEED).sort_index().astype(float)
+        ends = [f"{SPEED}{end}" for end in ("", "_low", "_high")]
+        wide = own.pivot(index="batch_size", columns="precision", values=ends).sort_index()
+        wide = wide.astype("Float64").astype("float64")
+        rates, low, high = (wide[end] for end in ends)
         for precision in precision_order(rates.columns) if reference in rates else []:
             ratios = (rates[precision] / rates[reference]).dropna()
-            signs = np.sign(ratios[(ratios - 1).abs() >= MIN_RATIO - 1] - 1)
+            sure = {
+                batch: certainty(*((low[name][batch], high[name][batch]) for name in (precision, reference)))
+                for batch in ratios.index
+            }
+            told = [
+                batch
+                for batch, ratio in ratios.items()
+                if abs(ratio - 1) >= MIN_DIFFERENCE and sure[batch] != OVERLAP
+            ]
+            signs = np.sign(ratios[told] - 1)
             turns = [(last, first) for last, first in pairwise(signs.index) if signs[last] != signs[first]]
             if len(turns) != 1:
                 continue
@@ -171,9 +202,9 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             word = {1: "faster", -1: "slower"}
             yield (
                 f"{precision} is {word[signs[last]]} than {reference} {'at' if last == ratios.index[0] else 'up to'} batch"
-                f" size {last} ({change(ratios[last])}) and {word[signs[first]]}"
+                f" size {last} ({change(ratios[last])}, {sure[last]}) and {word[signs[first]]}"
                 f" {'at' if first == ratios.index[-1] else 'from'} {first}"
-                f" ({change(ratios[first])}), at attention {attention}, execution {execution}."
+                f" ({change(ratios[first])}, {sure[first]}), at attention {attention}, execution {execution}."
             )
 
 

@@ -15,6 +15,7 @@ from inferbench.figures import (
     Style,
     heading,
     legend,
+    needs_log,
     only_words,
     precision_styles,
     scale_values,
@@ -57,16 +58,18 @@ def draw_against_batch(
     styles = precision_styles(drawn["precision"])
     batches = sorted(drawn["batch_size"].unique())
     octaves = 1 + math.log2(batches[-1] / batches[0])
+    # One scale for all panels of a quantity: slopes are to be compared.
+    logs = {name: any(needs_log(own[own["quantity"] == name]) for own, _ in panels) for name in metrics}
     for line, (own, metric) in zip(grid, panels, strict=True):
         here = own[own["quantity"] == metric]
         # The row's name runs on over the panels to the right, which leave that line of their titles free.
-        name = axes_words(own.iloc[0], varying) if metric == metrics[0] else ""
+        name = axes_words(own.iloc[0], varying)
         for axes, attention in zip(line, columns, strict=True):
             _draw_panel(axes, here[here["attention"] == attention], styles, octaves)
             axes.set_title(f"{name}\n{attention}" if varying else attention, loc="left")
             name = ""
         line[0].set_ylabel(UNITS[metric])
-        scale_values(line[0], here)
+        scale_values(line[0], here, logs[metric])
     _batch_ticks(grid, batches, octaves)
     legend(figure, styles, drawn)
     heading(figure, title, common, _left_out(summary, columns), _too_many(len(rows), len(shown)))
@@ -74,7 +77,7 @@ def draw_against_batch(
 
 
 def _draw_panel(axes: plt.Axes, here: pd.DataFrame, styles: dict[str, Style], octaves: float) -> None:
-    # Limits are set by `_scale` and `_batch_ticks`; searching for them after every mark is slow.
+    # Limits are set by `scale_values` and `_batch_ticks`; searching for them after every mark is slow.
     axes.set_autoscale_on(False)
     if here.empty:
         axes.text(0.5, 0.5, "no ok cell", transform=axes.transAxes, ha="center", va="center", color=QUIET)

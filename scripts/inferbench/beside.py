@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import schema
-from inferbench.compare import common_cells, compare, load
+from inferbench.compare import CompareError, common_cells, compare, load
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import counted, model_label, number, split_axes
 
@@ -45,15 +45,21 @@ class Beside:
 
 def read_campaigns(folders: Sequence[Path]) -> list[Campaign]:
     """The campaigns in these folders, of runs or published, each named by its folder. Raises CompareError."""
+    folders = list({folder.resolve(): folder for folder in folders}.values())
     names = [folder.name for folder in folders]
     return [
         Campaign(
-            folder.name if names.count(folder.name) == 1 else str(folder),
-            load(folder),
-            json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+            folder.name if names.count(folder.name) == 1 else str(folder), load(folder), _provenance(folder)
         )
         for folder in folders
     ]
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CompareError(f"{folder / 'provenance.json'} cannot be used: {error}") from error
 
 
 def comparisons(measurements: pd.DataFrame, others: Iterable[Campaign]) -> pd.DataFrame:

@@ -31,9 +31,9 @@ def load(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise CompareError(f"{folder} holds no measurements.parquet: is it the folder of a campaign?")
     try:
-        return schema.validate(pd.read_parquet(path), schema.measurements)
-    except (OSError, ValueError) as error:
-        raise CompareError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
+        return schema.read_table(path, schema.measurements)
+    except schema.SchemaError as error:
+        raise CompareError(str(error)) from error
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

@@ -9,15 +9,17 @@ import pandas as pd
 from inferbench.presentation import axes_words, certainty, change, number
 
 RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
-ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name"]
+ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name", "new_tokens"]
 
 
 def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterator[str]:
-    """One per combination that may be ranked with prompts of several lengths: its shortest against its longest."""
-    lengths = summary["cell"].map(measurements.groupby("cell")["prompt_tokens"].max())
-    ranked = summary.assign(length=lengths)[summary["valid"] & lengths.notna()]
+    """One per combination that may be ranked with prompts of several lengths and as many new tokens: its shortest
+    against its longest."""
+    tokens = measurements.groupby("cell")[["prompt_tokens", "new_tokens"]].max()
+    lengths, new = (summary["cell"].map(tokens[name]) for name in tokens)
+    ranked = summary.assign(length=lengths, new_tokens=new)[summary["valid"] & lengths.notna()]
     ranked = ranked.sort_values("length", kind="stable")
-    for _, own in ranked.groupby(ALIKE, sort=False):
+    for _, own in ranked.groupby(ALIKE, sort=False, dropna=False):
         short, long = own.iloc[0], own.iloc[-1]
         if short["length"] == long["length"]:
             continue
@@ -28,7 +30,7 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
             if pd.notna(short[rate]) and pd.notna(long[rate])
         ]
         yield (
-            f"{axes_words(short, ALIKE[:-1])}: from {short['length']:,} to {long['length']:,} tokens of prompt"
+            f"{axes_words(short, ALIKE[:5])}: from {short['length']:,} to {long['length']:,} tokens of prompt"
             f" {' and '.join(changes)}."
         )
 

@@ -13,7 +13,7 @@ from inferbench.schema import AXES
 
 RATE = "decode_tokens_per_s"
 ENERGY = "joules_per_token"
-SUBJECT = ["model", "workload"]
+SUBJECT = ["device_name", "model", "workload"]
 
 
 def per_million_tokens(price_per_hour: float, tokens_per_s: pd.Series) -> pd.Series:
@@ -24,7 +24,7 @@ def per_million_tokens(price_per_hour: float, tokens_per_s: pd.Series) -> pd.Ser
 def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
     """A row per cell that may be ranked and has a cost or an energy, in the summary's order.
 
-    Columns: the axes, model_source, tokens/s, `cost` with its interval (from that of the rate) and
+    Columns: the axes, model_source, device_name, tokens/s, `cost` with its interval (from that of the rate) and
     joules and tokens per joule; what is not known is NaN.
     """
     valid = summary[summary["valid"].astype(bool)]
@@ -32,7 +32,7 @@ def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
     # Without a price there is no cost, whatever the rate.
     price = float("nan") if price_per_hour is None else price_per_hour
     joules = valid[ENERGY].astype(float)
-    table = valid[[*AXES, "model_source"]].assign(
+    table = valid[[*AXES, "model_source", "device_name"]].assign(
         rate=rate[""],
         cost=per_million_tokens(price, rate[""]),
         cost_low=per_million_tokens(price, rate["_high"]),
@@ -44,29 +44,30 @@ def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
 
 
 def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[str]:
-    """What the table is of; per model and workload the cheapest cell, and the most tokens per joule by batch size."""
+    """What the table is of; per device, model and workload the cheapest cell, and the most tokens per joule by batch
+    size."""
     if table.empty:
         return []
-    several = table["workload"].nunique() > 1
+    named = [axis for axis in ("workload", "device_name") if table[axis].nunique() > 1]
     sentences = []
     if table["cost"].notna().any():
         sentences.append(
             f"At {number(price_per_hour)} per GPU hour, of decoding alone: prefill, loading and waiting come on"
             " top, and a model on several GPUs costs that many times as much."
         )
-        for _, own in table[table["cost"].notna()].groupby(SUBJECT, sort=False):
+        for _, own in table[table["cost"].notna()].groupby(SUBJECT, sort=False, dropna=False):
             best = own.loc[own["cost"].idxmin()]
             sentences.append(
-                f"Least for a million output tokens of {_subject(best, several)}, by its centre:"
+                f"Least for a million output tokens of {_subject(best, named)}, by its centre:"
                 f" {number(best['cost'])} ({cell_words(best)})."
             )
-    for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False):
+    for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False, dropna=False):
         best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
         words = [
             f"{number(row['tokens_per_joule'])} tokens/J ({cell_words(row)})" for _, row in best.iterrows()
         ]
         sentences.append(
-            f"Most tokens per joule of {_subject(own.iloc[0], several)} at each batch size: {'; '.join(words)}."
+            f"Most tokens per joule of {_subject(own.iloc[0], named)} at each batch size: {'; '.join(words)}."
         )
     if (table["joules"].notna() & (table["execution"] == "generate")).any():
         sentences.append(
@@ -75,6 +76,7 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
     return sentences
 
 
-def _subject(row: pd.Series, several_workloads: bool) -> str:
+def _subject(row: pd.Series, named: list[str]) -> str:
     label = model_label(row["model"], row["model_source"])
-    return f"{label} under workload {row['workload']}" if several_workloads else label
+    label += f" under workload {row['workload']}" if "workload" in named else ""
+    return label + (f" on {row['device_name']}" if "device_name" in named else "")

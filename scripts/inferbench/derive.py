@@ -36,8 +36,8 @@ def measurement(
 ) -> dict:
     """One row, without the columns that the campaign knows (axes, mixed_code).
 
-    iterations: dicts with `ttft_ms`, `itl_ms` (list) and `new_tokens`. Raises nothing: what cannot be
-    derived is absent.
+    iterations: dicts with `ttft_ms`, `itl_ms` (list) and `new_tokens`. What the cell did not get to is absent;
+    raises KeyError for a record that another version of this code wrote.
     """
     stages = record.get("stages_s", {})
     flags = record.get("flags") or []

@@ -15,7 +15,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from inferbench.aggregate import mark_mixed_code, require_asked_for
+from inferbench.aggregate import derived_from, mark_mixed_code, require_asked_for
 from inferbench.cell_file import read_cell
 from inferbench.derive import seconds_between
 from inferbench.experiment_cells import OWN, ExperimentCell, experiment_jobs, experiment_meaning
@@ -66,11 +66,12 @@ def collect_experiment(
         if partial and not path.exists():
             rows.append(declared | {"status": "missing", "reason": "no file"})
             continue
-        job, record, config, table = _job(campaign, cell, replicate, path)
-        if job["status"] != "ok":
-            rows.append(declared | job)
-            continue
-        rows += [declared | job | row for row in module.rows(config, record, table.to_pylist())]
+        with derived_from(path):
+            job, record, config, table = _job(campaign, cell, replicate, path)
+            if job["status"] != "ok":
+                rows.append(declared | job)
+                continue
+            rows += [declared | job | row for row in module.rows(config, record, table.to_pylist())]
         samples.append(table.replace_schema_metadata(None))
     mark_mixed_code(rows)
     together = pyarrow.concat_tables(samples, promote_options="permissive") if samples else pyarrow.table({})

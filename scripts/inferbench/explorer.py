@@ -76,11 +76,15 @@ def _library() -> str:
 
 
 def _command(summary: pd.DataFrame, campaign: dict[str, Any]) -> dict[str, Any]:
-    """What the command of every cell begins and ends with; its axes stand between, a word each."""
-    first = summary.iloc[0][list(schema.AXES)]
-    axes = shlex.join(f"{axis}={value}" for axis, value in first.items())
-    before, _, after = command(campaign, Cell(**first)).partition(axes)
-    return {"before": before, "after": after}
+    """What the command of every cell begins with, and the different `ends` with which end it has: its axes stand
+    between, a word each."""
+    ends: dict[str, int] = {}
+    end = []
+    for cell in summary[list(schema.AXES)].to_dict("records"):
+        axes = shlex.join(f"{axis}={value}" for axis, value in cell.items())
+        before, _, after = command(campaign, Cell(**cell)).partition(axes)
+        end.append(ends.setdefault(after, len(ends)))
+    return {"before": before, "ends": list(ends), "end": end}
 
 
 def _styles(precisions: Iterable[str]) -> dict[str, list[list[str]]]:

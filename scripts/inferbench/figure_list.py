@@ -96,7 +96,7 @@ FIGURES = (
         "memory",
         "plot_memory",
         "Memory: predicted, and measured",
-        "Left, each cell's memory as predicted from shapes before the run, against its measured peak. Right, "
+        "Left, each cell's memory as predicted from shapes before the run, against the GPU memory of its process. Right, "
         "each figure of memory by itself, at the setting named: weights counted from their storages, the KV "
         "cache as held and by formula, what torch allocated and reserved, and the driver's figure of the "
         "process; on a CPU the resident memory of the process.",
@@ -133,8 +133,8 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
             "Quality, speed and memory: which precisions are worth having",
             "Each precision's mean KL divergence from the reference over a fixed text, against its decode speed and "
             "its memory at the baseline's setting. A precision is dominated (grey) when another is at least as good "
-            "in all three and better in one, speeds within 1% taken as equal. Below the dotted line: no divergence at "
-            "all. Whiskers are 95% intervals, of the divergence over windows of the text.",
+            "in all three and better in one, speeds within 1% taken as equal. Below a dotted line, where there is one: "
+            "no divergence at all. Whiskers are 95% intervals, of the divergence over windows of the text.",
             "Quality",
         ),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
+from inferbench import schema
 from inferbench.presentation import precision_order
 
 INK = "#222222"
@@ -106,9 +108,14 @@ def heading(figure: plt.Figure, title: str, *notes: str) -> None:
         figure.text(0.12 / width, at, line, fontsize=8.5, color=QUIET, va="top")
 
 
-def scale_values(axes: plt.Axes, here: pd.DataFrame) -> None:
-    """From zero, as long as the smallest value can still be seen there."""
-    if here["value"].max() > 30 * here["value"].min():
+def needs_log(here: pd.DataFrame) -> bool:
+    """Whether the smallest value could not be seen on an axis from zero."""
+    return here["value"].max() > 30 * here["value"].min()
+
+
+def scale_values(axes: plt.Axes, here: pd.DataFrame, log: bool) -> None:
+    """From zero, or logarithmic."""
+    if log:
         axes.set_yscale("log")
         axes.set_ylim(here["value"].min() / 1.4, here[["value", "high"]].max().max() * 1.4)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -201,5 +208,15 @@ def run(
     parser.add_argument("--output", type=Path, required=True, help="path without .svg, .png, .csv")
     arguments = parser.parse_args(argv)
     apply_style()
-    figure, data = draw(*(pd.read_parquet(getattr(arguments, name)) for name in tables))
+    try:
+        read = [_table(name, getattr(arguments, name)) for name in tables]
+    except (OSError, ValueError) as error:
+        sys.exit(f"{parser.prog}: {' '.join(str(error).split())}")
+    figure, data = draw(*read)
     save(figure, data, arguments.output)
+
+
+def _table(name: str, path: Path) -> pd.DataFrame:
+    """Tables of the grid are checked against their schema; those of an experiment are only read."""
+    schemas = {"measurements": schema.measurements, "summary": schema.summary}
+    return schema.read_table(path, schemas[name]) if name in schemas else pd.read_parquet(path)

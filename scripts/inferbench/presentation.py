@@ -33,9 +33,12 @@ def significant(value: float, digits: int = 6) -> float:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number for readers: significant digits, thousands apart, never an exponent. '-' when null."""
+    """A number for readers: significant digits, thousands apart, never an exponent. '-' when null, and no 0 that is
+    none."""
     if pd.isna(value):
         return "-"
+    if 0 < value < 5e-7:
+        return "<0.000001"
     value = significant(float(value), digits)
     decimals = 0 if value == 0 else max(0, digits - 1 - int(f"{value:e}".split("e")[1]))
     return f"{value:,.{min(decimals, 6)}f}"
@@ -83,7 +86,12 @@ def counted(count: int, what: str) -> str:
 def split_axes(table: pd.DataFrame, axes: list[str]) -> tuple[str, list[str]]:
     """The axes that have one value in `table`, in words, and the names of those that have several."""
     varying = [axis for axis in axes if table[axis].nunique() > 1]
-    return axes_words(table.iloc[0], [axis for axis in axes if axis not in varying]), varying
+    common, first = [axis for axis in axes if axis not in varying], table.iloc[0]
+    if "model" in common:
+        # A cell that has not run does not know where its weights are from.
+        first = first.copy()
+        first["model_source"] = weights_source(table)
+    return axes_words(first, common), varying
 
 
 def axes_words(row: pd.Series, axes: list[str]) -> str:

@@ -13,6 +13,8 @@ from inferbench.fingerprint import REPOSITORY, code_hash
 
 #: Packages that decide what runs on the device.
 PACKAGES = ("torch", "transformers", "bitsandbytes", "accelerate", "flash-attn", "triton", "numpy")
+#: Files that say what is measured and not how: every table keeps the campaign that it is of.
+CAMPAIGNS = ("config/config.yaml", "config/campaigns")
 
 
 def describe_run(config: dict[str, Any], fingerprint: str, code: tuple[str, ...]) -> dict[str, Any]:
@@ -42,13 +44,20 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of this checkout, "-dirty" appended when tracked files differ; None without git, also inside another
-    repository, whose commit says nothing of this one."""
+    """Commit of this checkout, "-dirty" appended when tracked files other than CAMPAIGNS differ; None without git,
+    also inside another repository, whose commit says nothing of this one."""
     if not (REPOSITORY / ".git").exists():
         return None
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    commit = _git("rev-parse", "--verify", "--short=12", "HEAD")
+    others = [f":(exclude){path}" for path in CAMPAIGNS]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where it says nothing, or is not there."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True)
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None

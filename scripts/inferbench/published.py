@@ -6,10 +6,12 @@ and the pictures, `<sha256>  <path>` a line. Pictures themselves are not stored:
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,8 +24,17 @@ DATA_FILES = (
     "measurements.parquet", "summary.parquet", "iterations.parquet", "provenance.json", "experiments.json"
 )  # fmt: skip
 SUMS = "SHA256SUMS"
+#: Folders of results/ that are no campaign.
+RESERVED = ("published", "published-redrawn")
 #: Plotted numbers have 6 significant digits; on another CPU the sixth may round the other way.
 TOLERANCE = 1e-5
+
+
+def campaign_name(text: str) -> str:
+    """A name as campaigns have them, for argparse: an empty one, or one with a slash, is a folder of many."""
+    if not re.fullmatch("[a-z0-9][a-z0-9._-]*", text) or text in RESERVED:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a campaign")
+    return text
 
 
 def declared_experiments(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.advice_words import opening
-from inferbench.answer import MEMORY, WEIGHTS, Answer, answers, overview
+from inferbench.answer import MEMORY, WEIGHTS, Answer, answers, kernels, overview, progress
 from inferbench.beside import Campaign, beside
 from inferbench.capacity import largest_batches
 from inferbench.cell_columns import cell_columns, first_rows
@@ -130,7 +130,8 @@ def page_data(
         "asked": _asked(campaign, summary),
         "advice_lead": advice_lead,
         "advice": advice,
-        "overview": overview(summary),
+        "overview": [*progress(measurements), *overview(summary)],
+        "kernels": kernels(measurements),
         "topics": [
             (axis, title, category, about)
             for axis, (title, category) in TOPICS.items()
@@ -140,6 +141,7 @@ def page_data(
         "weights": _of_weights(told),
         "memory_sentences": _about(MEMORY, told),
         "context": list(context_sentences(measurements, summary)),
+        "several_lengths": measurements.groupby("model")["prompt_tokens"].nunique().max() > 1,
         "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
         "side_by_side": side_by_side_table(ways),
         "waits": list(wait_sentences(measurements)),
@@ -190,7 +192,7 @@ def _of_weights(told: list[Answer]) -> list[tuple[str, list[str]]]:
 
 def memory_table(summary: pd.DataFrame) -> Table:
     """Per model and precision, at the setting of the first figure: the prediction, each figure of memory,
-    and measured over predicted (what torch allocated at its peak; on a CPU the resident memory)."""
+    and measured over predicted (of the process on the GPU; on a CPU the resident memory)."""
     parts = []
     for model in dict.fromkeys(summary["model"]):
         own = at_setting(summary[summary["model"] == model], shown_setting(summary, model)[0])
@@ -205,8 +207,12 @@ def memory_table(summary: pd.DataFrame) -> Table:
     for size, title in MEMORY_COLUMNS.items():
         unit, per_unit = byte_unit(rows[size].max())
         texts[f"{title}, {unit}"] = (rows[size].astype(float) / per_unit).map(number)
-    peak = rows["peak_allocated_bytes"].astype(float).fillna(rows["peak_rss_bytes"].astype(float))
-    texts["measured ÷ predicted"] = (peak / rows["predicted_bytes"].astype(float)).map(number)
+    process, torch, resident = (
+        rows[name].astype("Float64")
+        for name in ("process_gpu_bytes", "peak_allocated_bytes", "peak_rss_bytes")
+    )
+    measured = process.fillna(torch).fillna(resident)
+    texts["measured ÷ predicted"] = (measured / rows["predicted_bytes"].astype("Float64")).map(number)
     return table_of(texts, {"model", "precision"})
 
 
@@ -256,11 +262,11 @@ def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, s
 
 
 def _words(value: Any) -> str:
-    """A value of the campaign file on one line: 'precision bf16, attention sdpa'."""
+    """A value of the campaign file in words, 'precision bf16, attention sdpa'; of a list of such a line each."""
     if isinstance(value, dict):
         return ", ".join(f"{key.replace('_', ' ')} {_words(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return ("; " if any(isinstance(item, dict) for item in value) else "/").join(map(_words, value))
+        return ("\n" if any(isinstance(item, dict) for item in value) else "/").join(map(_words, value))
     return str(value)
 
 

@@ -7,6 +7,9 @@ where the machine or the status has no such number (GPU columns on a CPU, speeds
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -33,8 +36,9 @@ def text(description: str, **options) -> pa.Column:
 
 
 def number(description: str, minimum: float | None = 0.0, **options) -> pa.Column:
-    """A column of real numbers, from `minimum` (None: any)."""
-    checks = [] if minimum is None else [pa.Check.ge(minimum)]
+    """A column of finite numbers, from `minimum` (None: any)."""
+    checks = [pa.Check(lambda values: np.isfinite(values.astype(float)), error="finite")]
+    checks += [] if minimum is None else [pa.Check.ge(minimum)]
     return column("Float64", description, checks=checks, **options)
 
 
@@ -203,6 +207,14 @@ summary = pa.DataFrameSchema(
     strict=True,
     unique=["cell"],
 )
+
+
+def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """The table in a Parquet file, as `validate` gives it. Raises SchemaError, which names the file."""
+    try:
+        return validate(pd.read_parquet(path), schema)
+    except (OSError, ValueError) as error:
+        raise SchemaError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def validate(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:

@@ -203,18 +203,27 @@ def drift(values: np.ndarray, cells: np.ndarray, hours: np.ndarray) -> Drift:
     timed = np.where(np.isnan(hours), np.nan, values)
     logs, times = _logs(stack(timed, rows, count)), stack(hours, rows, count)
     n = (~np.isnan(logs)).sum(axis=1)
-    first, second = np.triu_indices(logs.shape[1], k=1)
-    rise, later = logs[:, second] - logs[:, first], times[:, second] - times[:, first]
-    there = ~np.isnan(rise)
-    pairs = int(there.sum())
+    # Cells of one size together: one cell of many replicates must not widen the pairs of all.
+    sizes = np.bincount(rows, minlength=count)
+    steps = [
+        table[sizes == size][:, pair[1]] - table[sizes == size][:, pair[0]]
+        for size in np.unique(sizes)
+        for pair in [np.triu_indices(size, k=1)]
+        for table in (logs, times)
+    ]
+    rise, later = (
+        np.concatenate([step.ravel() for step in part] or [[]]) for part in (steps[::2], steps[1::2])
+    )
+    rise, later = rise[~np.isnan(rise)], later[~np.isnan(rise)]
+    pairs = len(rise)
     if pairs == 0:
         return Drift(np.nan, np.nan, np.nan, 0, np.nan)
-    score = np.sum(np.sign(rise[there]) * np.sign(later[there]))
+    score = np.sum(np.sign(rise) * np.sign(later))
     variance = np.sum(n * (n - 1) * (2 * n + 5)) / 18
     z = max(abs(score) - 1, 0) / np.sqrt(variance)  # 1: the continuity correction
-    apart = there & (later != 0)
+    apart = later != 0
     slope = np.median(rise[apart] / later[apart]) if apart.any() else np.nan
-    longest = float(np.abs(later[there]).max())
+    longest = float(np.abs(later).max())
     return Drift(float(score / pairs), float(100 * np.expm1(slope)), float(2 * ndtr(-z)), pairs, longest)
 
 

@@ -133,6 +133,14 @@ def test_a_broken_file_is_refused(measured, partial):
         collect(CAMPAIGN, measured, partial)
 
 
+def test_a_record_of_another_version_is_refused_with_its_path_and_what_it_lacks(measured):
+    put(measured, FP32, 1, {key: value for key, value in OK.items() if key != "shape"})
+    with pytest.raises(
+        CellFileError, match=r"replicate-1.parquet lacks what its row is made of \(KeyError\('shape'\)\)"
+    ):
+        collect(CAMPAIGN, measured, partial=False)
+
+
 def test_a_file_in_the_place_of_another_replicate_is_refused(measured):
     cell_path(measured, FP32, 1).rename(cell_path(measured, FP32, 2))
     put(measured, FP32, 1)

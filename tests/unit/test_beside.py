@@ -125,6 +125,9 @@ def folder(path, measurements):
 def test_campaigns_are_named_by_their_folders(tmp_path):
     a, b, c = (folder(tmp_path / name, campaign({"bf16": 1.0})) for name in ("x/demo", "y/demo", "other"))
     assert [own.name for own in read_campaigns([a, b, c])] == [str(a), str(b), "other"]
+    assert [own.name for own in read_campaigns([c, c / ".." / "other"])] == ["other"], (
+        "one folder, named twice"
+    )
     with pytest.raises(CompareError, match="there is no folder"):
         read_campaigns([tmp_path / "none"])
 

@@ -1,6 +1,10 @@
 """The reviewer's way: published tables give the published figures again, or it is said where not."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -182,6 +186,50 @@ def test_publishing_does_not_overwrite(published, finished, capsys):
     assert publish_campaign.main(["demo", "cpu-demo", "--results", str(finished), "--force"]) == 0
     assert not (published / "mark").exists()
     assert [path.name for path in published.parent.iterdir()] == ["cpu-demo"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../demo", "published"])
+def test_a_name_that_is_the_folder_of_others_is_refused(published, finished, name, capsys):
+    with pytest.raises(SystemExit):
+        publish_campaign.main(["demo", name, "--results", str(finished), "--force"])
+    assert "is no name of a campaign" in capsys.readouterr().err
+    assert published.exists() and (finished / "demo").exists()
+
+
+def test_a_campaign_that_cannot_be_read_is_named_and_the_others_are_drawn(published, tmp_path, capsys):
+    broken = published.with_name("a-broken")
+    shutil.copytree(published, broken)
+    (broken / "measurements.parquet").write_bytes(b"not Parquet")
+    try:
+        code, printed = redraw(published, tmp_path, capsys)
+    finally:
+        shutil.rmtree(broken)
+    assert code == 1 and "measurements.parquet cannot be used" in printed
+    assert "cpu-demo\n  ranking: byte-identical" in printed
+
+
+@pytest.mark.parametrize("command", ["plot_grid.py", "write_report.py", "print_findings.py"])
+def test_a_broken_table_is_one_sentence(finished, tmp_path, command):
+    for file in (finished / "demo").glob("*.*"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "summary.parquet").write_bytes(b"not Parquet")
+    tables = [f"--{name}={tmp_path / name}.parquet" for name in ("measurements", "summary")]
+    others = [f"--{name}={tmp_path / name}.json" for name in ("provenance", "experiments")]
+    options = {
+        "plot_grid.py": [*tables, f"--output={tmp_path / 'grid'}"],
+        "write_report.py": [
+            *tables,
+            *others,
+            f"--figures={tmp_path}",
+            f"--output={tmp_path / 'report.html'}",
+        ],
+        "print_findings.py": [str(tmp_path)],
+    }[command]
+    script = Path(publish_campaign.__file__).with_name(command)
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1 and "summary.parquet cannot be used" in done.stderr
+    assert not list(tmp_path.glob("grid*")) and not (tmp_path / "report.html").exists()
 
 
 def test_unfinished_campaigns_are_not_published(finished, tmp_path, capsys):

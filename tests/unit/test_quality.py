@@ -358,6 +358,15 @@ def test_a_subject_without_a_panel_is_still_named(tmp_path):
     assert "Not drawn, for want of a speed that may be ranked there: fp4." in words
 
 
+def test_a_model_that_the_grid_does_not_have_is_no_crash(tmp_path):
+    table = experiment_table(
+        "quality", [BF16, {**BF16, "model": "another", "cell": "another--bf16--sdpa--fp32"}]
+    )
+    data, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))
+    assert list(data["model"]) == ["smollm2-135m", "another"]
+    assert "no cell of the grid has this model" in words
+
+
 def test_nothing_to_draw_is_said(tmp_path):
     table = experiment_table("quality", [{**BF16, "status": "failed", "reason": "x"}])
     _, words = draw_experiment(plot_quality, tmp_path, table, SAMPLES, demo_summary(demo_measurements()))

@@ -234,6 +234,28 @@ def test_experiments_count_where_the_numbers_come_from():
     assert experiment_seconds(processes(demo_measurements(), {})) == []
 
 
+def test_the_explorers_commands_are_those_of_their_own_cells():
+    """A campaign whose cells ask for different cards by their model."""
+    measurements = pd.concat(
+        [demo_measurements(name, precision=("bf16",)) for name in ("a", "b")], ignore_index=True
+    )
+    summary = pd.concat(
+        [demo_summary(own) for _, own in measurements.groupby("model", sort=False)], ignore_index=True
+    )
+    campaign = {
+        "device": "cuda",
+        "cpu_threads": 2,
+        "seed": 0,
+        "timeout_s": 60,
+        "measure": {},
+        "gpu_model": [{"model": "a", "gpu_model": "h100"}, {"model": "b", "gpu_model": "a100"}],
+    }
+    told = json.loads(explorer(cell_columns(measurements, summary), summary, campaign)["data"])["command"]
+    of_cell = [told["ends"][place] for place in told["end"]]
+    assert ["gpu_model=h100" in end for end in of_cell] == list(summary["model"] == "a")
+    assert ["gpu_model=a100" in end for end in of_cell] == list(summary["model"] == "b")
+
+
 def test_long_tables_stay_small():
     measurements = pd.concat([demo_measurements(f"model-{place}") for place in range(3)], ignore_index=True)
     summary = pd.concat(

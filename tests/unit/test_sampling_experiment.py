@@ -31,6 +31,7 @@ from inferbench.experiments.settings import ExperimentConfig, Strategy
 from inferbench.prompts import pad_left
 from inferbench.stages import Stages
 from made_up_experiments import draw_experiment, experiment_table
+from made_up_tables import demo_measurements, demo_summary
 from models import CPU, execution, tiny_llama
 
 NEW = 12
@@ -290,7 +291,7 @@ def test_the_figure_has_a_point_per_strategy_and_none_of_synthetic_models(tmp_pa
     }
     table = experiment_table("sampling", [*strategy_rows(), synthetic])
     data, words = draw_experiment(
-        plot_sampling, tmp_path, table, texts_of(("greedy", 1)), pd.DataFrame({"a": []})
+        plot_sampling, tmp_path, table, texts_of(("greedy", 1)), demo_summary(demo_measurements())
     )
     assert data["strategy"].tolist() == ["greedy", "top-k", "top-k"]
     assert data["log_likelihood"].tolist()[:2] == [-0.5, -2.5]

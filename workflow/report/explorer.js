@@ -39,7 +39,7 @@
   const unranked = (name, place) =>
     columns[name].ranked && columns[name].numbers[place] !== null && !data.valid[place];
   const commandOf = (place) =>
-    data.command.before + data.axes.map((axis) => `${axis}=${words(axis, place)}`).join(" ") + data.command.after;
+    data.command.before + data.axes.map((axis) => `${axis}=${words(axis, place)}`).join(" ") + data.command.ends[data.command.end[place]];
 
   function element(tag, content = "", attributes = {}) {
     const made = document.createElement(tag);

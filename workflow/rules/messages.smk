@@ -13,6 +13,12 @@ def same_command(target):
     return f"snakemake {target}" + (f" --configfile {campaign}" if campaign else "")
 
 
+def with_campaign(text):
+    """The text with its commands as they must be typed: for this run's campaign."""
+    text = re.sub(r"(?<=measure it: )snakemake (\S+)", lambda command: same_command(command[1]), text)
+    return text.replace("snakemake without a target", f"`{same_command('all')}`")
+
+
 def read_log(log):
     return "".join(Path(file).read_text() for file in log)
 
@@ -51,5 +57,5 @@ def results(log):
     partial = "(Rule: partial)" in read_log(log)
     said = Path(f"{RESULTS}/logs/aggregate_{'partial' if partial else 'cells'}.log")
     page = Path(f"{RESULTS}/partial/report.html" if partial else f"{RESULTS}/report.html")
-    lines = [said.read_text().rstrip()] if said.exists() else []
+    lines = [with_campaign(said.read_text().rstrip())] if said.exists() else []
     return "\n".join(lines + [f"The report is {page}"] * page.exists())

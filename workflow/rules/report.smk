@@ -38,7 +38,7 @@ for figure, drawn_tables in DRAWN:
             ],
             code=code_hash(f"{figure.script}.py"),
         shell:
-            f"python {SCRIPTS}/{{params.script}}.py {{params.options}} --output {{params.target}}"
+            f"python {SCRIPTS}/{{params.script}}.py {{params.options:q}} --output {{params.target}}"
             " &> {log} || (cat {log} >&2; exit 1)"
 
 
@@ -69,4 +69,4 @@ rule write_report:
         f"python {SCRIPTS}/write_report.py"
         " --measurements {input.measurements} --summary {input.summary}"
         " --experiments {input.experiments} --provenance {input.provenance} --figures $(dirname {input.figures[0]})"
-        " --limits {params.limits:q} {params.others} --output {output} &> {log} || (cat {log} >&2; exit 1)"
+        " --limits {params.limits:q} {params.others:q} --output {output} &> {log} || (cat {log} >&2; exit 1)"

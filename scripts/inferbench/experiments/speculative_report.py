@@ -66,8 +66,10 @@ def _outcome(best: pd.Series, lengths: int) -> str:
     if not best["proposed"]:
         return f"nothing was ever proposed; {number(best['speedup'])} times the plain speed."
     start = f"{'at its best draft length, ' if lengths > 1 else ''}{length} tokens at a time: "
+    unsure = best["speedup_low"] <= 1 <= best["speedup_high"]
     spread = (
-        f" (95% interval {number(best['speedup_low'])} to {number(best['speedup_high'])})"
+        f" (95% interval {number(best['speedup_low'])} to {number(best['speedup_high'])}"
+        f"{', not told apart from 1' if unsure else ''})"
         if pd.notna(best["speedup_low"])
         else ""
     )
@@ -75,10 +77,9 @@ def _outcome(best: pd.Series, lengths: int) -> str:
         f"{start}{number(100 * best['accepted_share'])}% of the proposed tokens are accepted (95% interval "
         f"{number(100 * best['accepted_share_low'])} to {number(100 * best['accepted_share_high'])}) and a pass of the main "
         f"model gives {number(best['tokens_per_pass'])} tokens; {number(best['speedup'])} times the plain speed{spread}, "
-        f"expected from acceptance and costs {number(best['expected_speedup'])}"
-        f"{', which is not told apart from 1' if best['speedup_low'] <= 1 <= best['speedup_high'] else ''}."
+        f"expected from acceptance and costs {number(best['expected_speedup'])}."
     )
-    return speed + (f" {_why_slower(best)}" if best["speedup"] < 1 - SAME else "")
+    return speed + (f" {_why_slower(best)}" if best["speedup"] < 1 - SAME and not unsure else "")
 
 
 def _why_slower(best: pd.Series) -> str:
