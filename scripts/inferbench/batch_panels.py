@@ -66,7 +66,8 @@ def draw_against_batch(
         name = axes_words(own.iloc[0], varying)
         for axes, attention in zip(line, columns, strict=True):
             _draw_panel(axes, here[here["attention"] == attention], styles, octaves)
-            axes.set_title(f"{name}\n{attention}" if varying else attention, loc="left")
+            words = f"{name}, {attention}" if len(columns) == 1 else f"{name}\n{attention}"
+            axes.set_title(words if varying else attention, loc="left")
             name = ""
         line[0].set_ylabel(UNITS[metric])
         scale_values(line[0], here, logs[metric])
