@@ -155,6 +155,7 @@ def _card(
         facts.append(("energy", f"{number(best[ENERGY])} J/token"))
     sentences = [
         *_order(choice),
+        *_untried(best, choice.rivals),
         *_doubts(choice, judged, "Faster, but not known to fit"),
         *_costs(choice.costs, best),
     ]
@@ -205,6 +206,18 @@ def _order(choice: Choice) -> Iterator[str]:
         yield "No other cell is known to keep the limits."
     else:
         yield "No other cell may be ranked here."
+
+
+def _untried(best: pd.Series, rivals: pd.DataFrame) -> Iterator[str]:
+    """Where another precision leads in another execution, and was not measured in the best's."""
+    same = rivals["execution"] == best["execution"]
+    others = rivals[~same]
+    alone = (rivals.loc[same, "precision"] == best["precision"]).all()
+    if alone and len(others) and others.iloc[0]["precision"] != best["precision"]:
+        yield (
+            f"No other precision ran with execution {best['execution']} here; with {others.iloc[0]['execution']}"
+            f" {others.iloc[0]['precision']} leads."
+        )
 
 
 def _doubts(choice: Choice, limits: Mapping[str, float], what: str) -> Iterator[str]:

@@ -289,6 +289,15 @@ def test_of_equally_fast_cells_the_one_with_the_least_divergence():
     assert named(cost.fastest) == "int8 b1"
 
 
+def test_a_precision_that_leads_where_both_ran_is_named_beside_an_execution_that_only_one_ran_with():
+    """bf16 at 44 is the only cell that is compiled; of the others nf4 with 27.5 leads."""
+    summary = table()
+    only = summary["precision"] == "bf16"
+    compiled = summary.assign(execution=summary["execution"].mask(only, "compiled"))
+    assert "No other precision ran with execution compiled here; with loop nf4 leads." in say(compiled)
+    assert "No other precision ran" not in say(summary)
+
+
 def test_flagged_cells_are_named_and_never_recommended():
     measurements = demo_measurements(attention=("sdpa",), replicate=(1,))
     bf16 = measurements["precision"] == "bf16"
