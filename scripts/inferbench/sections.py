@@ -42,10 +42,12 @@ def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Sect
 def host_bound(table: pd.DataFrame) -> list[str]:
     """A sentence that names the cells whose steps were ordinary calls on a GPU, if there are any."""
     bound = table[table["host_bound"].fillna(False)]["cell"]
+    if bound.empty:
+        return []
     return [
         f"Host-bound: {', '.join(dict.fromkeys(bound))}. Their decode steps were not captured, so that none is shorter than "
         "the host takes to launch its kernels, whatever is compared here."
-    ][: len(bound)]
+    ]
 
 
 def _not_ok(table: pd.DataFrame) -> list[str]:

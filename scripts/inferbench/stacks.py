@@ -21,13 +21,13 @@ class Look:
     hatch: str = ""
 
 
-def draw_stacks(axes: plt.Axes, parts: pd.DataFrame, looks: dict[str, Look], height: float = 0.72) -> None:
+def draw_stacks(axes: plt.Axes, parts: pd.DataFrame, looks: dict[str, Look]) -> None:
     """A bar per row of `parts`, from the top, of the columns that `looks` names, in that order."""
     left = np.zeros(len(parts))
     places = np.arange(len(parts))
     for column, look in looks.items():
         widths = parts[column].fillna(0).to_numpy(float)
-        axes.barh(places, widths, left=left, height=height, zorder=2, **_face(look))
+        axes.barh(places, widths, left=left, height=0.72, zorder=2, **_face(look))
         left = left + widths
     axes.set_ylim(len(parts) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

@@ -66,12 +66,14 @@ def cards_by_cell(measurements: pd.DataFrame) -> dict[str, str]:
     return cards(valid).groupby(valid["cell"]).agg(lambda own: ", ".join(sorted(set(own)))).to_dict()
 
 
-def drift(measurements: pd.DataFrame, metric: str = RATIO_METRIC) -> statistics.Drift:
-    """Trend of a metric over the campaign with start time, valid replicates of one cell and card each."""
+def drift(measurements: pd.DataFrame) -> statistics.Drift:
+    """Trend of decode speed over the campaign with start time, valid replicates of one cell and card each."""
     rows = measurements[measurements["valid"].to_numpy(bool)]
     started = pd.to_datetime(rows["started_at"], utc=True, format="ISO8601")
     hours = (started - started.min()).dt.total_seconds().to_numpy(float) / 3600
-    return statistics.drift(_numbers(rows[metric]), (rows["cell"] + "\n" + cards(rows)).to_numpy(str), hours)
+    return statistics.drift(
+        _numbers(rows[RATIO_METRIC]), (rows["cell"] + "\n" + cards(rows)).to_numpy(str), hours
+    )
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

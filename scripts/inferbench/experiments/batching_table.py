@@ -97,10 +97,8 @@ def user_speed(own: list[dict[str, Any]]) -> float:
 
 
 def jobs(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per job that ended ok, with `equal`, the number of its prompts whose texts are equal."""
-    ok = table[table["status"] == "ok"]
-    equal = ok.groupby(["cell", "replicate"])["text_equal"].sum().rename("equal")
-    return ok.drop_duplicates(["cell", "replicate"]).join(equal, on=["cell", "replicate"])
+    """A row per job that ended ok: what a job has once stands in the first of its rows as in all."""
+    return table[table["status"] == "ok"].drop_duplicates(["cell", "replicate"])
 
 
 def centres(jobs: pd.DataFrame, axes: list[str], metrics: list[str]) -> pd.DataFrame:

@@ -24,13 +24,13 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "What does a way to draw tokens do to the text, and what does it cost? Each strategy continues the same prompts "
         "with the same seeds. The more freely it draws, the more its texts differ and the less likely the model "
         "itself finds them.",
-        [*(sentence for own in subjects for sentence in _sentences(own, table, samples)), *host_bound(table)],
+        [*(sentence for own in subjects for sentence in _sentences(own, samples)), *host_bound(table)],
         [("Strategies", _table(order))] if len(order) else [],
         [texts for own in subjects for texts in _texts(own, samples)],
     )
 
 
-def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
+def _sentences(own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
     first = own.iloc[0]
     subject = ", ".join(first[SUBJECT])
     told = own[own["log_likelihood"].notna()].astype({"log_likelihood": float, "distinct_2": float})
@@ -53,7 +53,7 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) ->
     if len(control):
         row = next(control.itertuples())
         yield f"{subject}: greedy against greedy, measured in the same way, gives ×{number(row.greedy_cost)}{_ends(row)}."
-    yield from _repeated(subject, own, table, samples)
+    yield from _repeated(subject, own, samples)
 
 
 def _where(told: pd.DataFrame, values: pd.Series, value: float) -> str:
@@ -67,7 +67,7 @@ def _ends(row) -> str:
     return f" ({number(row.greedy_cost_low)} to {number(row.greedy_cost_high)})"
 
 
-def _repeated(subject: str, own: pd.DataFrame, table: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
+def _repeated(subject: str, own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
     """Whether every replicate drew the same tokens."""
     drawn = samples[samples["cell"].isin(own["cell"])]
     texts = drawn.assign(tokens=drawn["tokens"].map(tuple)).groupby(["cell", "prompt", "seed"])["tokens"]

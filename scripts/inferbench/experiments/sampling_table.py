@@ -83,9 +83,10 @@ def per_strategy(table: pd.DataFrame) -> pd.DataFrame:
     first = first.sort_values("cell", key=lambda cells: cells.map(order), kind="stable")
     number_of = {cell: place for place, cell in enumerate(first["cell"])}
     members = ok["cell"].map(number_of).to_numpy(dtype=int)
-    found = {}
-    for name in ("tokens_per_s", "greedy_tokens_per_s", "greedy_cost"):
-        values = stack(ok[name].to_numpy(dtype=float), members, len(first))
-        found[name], low, high = interval(values)
-    # The last of them is the cost, whose interval is kept.
-    return first.assign(**found, greedy_cost_low=low, greedy_cost_high=high)
+    found = {
+        name: interval(stack(ok[name].to_numpy(dtype=float), members, len(first)))
+        for name in ("tokens_per_s", "greedy_tokens_per_s", "greedy_cost")
+    }
+    cost = found["greedy_cost"]
+    centres = {name: ends.centre for name, ends in found.items()}
+    return first.assign(**centres, greedy_cost_low=cost.low, greedy_cost_high=cost.high)
