@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from inferbench.cell_means import IDENTITY, nothing_to_draw
 from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run, with_commas
+from inferbench.limits import measured_bytes
 from inferbench.presentation import (
     at_setting,
     byte_unit,
@@ -84,8 +85,7 @@ def pairs(data: pd.DataFrame) -> pd.DataFrame:
     where the driver does not tell), else peak RSS."""
     wide = data.pivot_table(index="cell", columns="quantity", values="value", sort=False)
     wide = wide.reindex(columns=[PREDICTED, PROCESS, GPU_PEAK, CPU_PEAK])
-    measured = wide[PROCESS].fillna(wide[GPU_PEAK]).fillna(wide[CPU_PEAK])
-    both = pd.DataFrame({"predicted": wide[PREDICTED], "measured": measured}).dropna()
+    both = pd.DataFrame({"predicted": wide[PREDICTED], "measured": measured_bytes(wide)}).dropna()
     return data.drop_duplicates("cell")[IDENTITY].merge(both.reset_index(), on="cell")
 
 

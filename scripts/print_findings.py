@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from inferbench import schema
 from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, kernels, overview, progress
 from inferbench.context import context_sentences
-from inferbench.published import DATA_FILES
+from inferbench.published import grid_tables
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.summarise import cards_by_cell
 from inferbench.waits import wait_sentences
@@ -26,8 +25,7 @@ CONTEXT = "context"
 
 def findings(folder: Path, topics: list[str]) -> Iterator[str]:
     """Lines for the terminal, of the tables in `folder`."""
-    measurements = schema.read_table(folder / DATA_FILES[0], schema.measurements)
-    summary = schema.read_table(folder / DATA_FILES[1], schema.summary)
+    measurements, summary = grid_tables(folder)
     told = answers(summary, cards_by_cell(measurements))
     yield from (*progress(measurements), *overview(summary))
     for topic in topics:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from inferbench import schema
 from inferbench.experiment_tables import read_experiments
 from inferbench.figure_list import Figure, drawn_from, figure_files
 from inferbench.published import (
@@ -22,6 +21,7 @@ from inferbench.published import (
     declared_experiments,
     experiment_files,
     first_difference,
+    grid_tables,
     published_tables,
     read_sums,
     sha256,
@@ -47,6 +47,9 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
     if absent:
         yield False, f"MISSING {', '.join(absent)}"
         return
+    # Before the figures, whose own command lines would end this one at a table that cannot be read.
+    measurements, summary = grid_tables(folder)
+    own = read_experiments(folder / "experiments.json")
     for figure, tables in drawn_from(experiments):
         options = [f"--{option}={folder / name}" for option, name in tables.items()]
         drawn = output / "figures" / figure.name
@@ -54,9 +57,6 @@ def redraw(folder: Path, output: Path) -> Iterator[tuple[bool, str]]:
         yield _compare(figure, folder, output, sums)
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     report = output / "report.html"
-    measurements = schema.read_table(folder / DATA_FILES[0], schema.measurements)
-    summary = schema.read_table(folder / DATA_FILES[1], schema.summary)
-    own = read_experiments(folder / "experiments.json")
     write_report(measurements, summary, own, provenance, output / "figures", report)
     yield True, f"report: {report}"
 
@@ -114,9 +114,8 @@ def main(argv: list[str] | None = None) -> int:
                 wrong += not right
             if arguments.accept:
                 print(f"  {accept(arguments.published / name, arguments.output / name)}")
-        # A figure's own command line exits where it cannot read a table.
-        except (OSError, ValueError, SystemExit) as error:
-            print(f"  CANNOT BE USED: {' '.join(str(error).split())}")
+        except (OSError, ValueError) as error:
+            print(f"  CANNOT BE USED: {error}")
             wrong += 1
     verdict = f"{wrong} disagreement(s), named above" if wrong else "every figure agrees"
     print(f"Redrawn into {arguments.output}: {verdict}.")

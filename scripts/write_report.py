@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         experiments = read_experiments(arguments.experiments)
         provenance = json.loads(arguments.provenance.read_text(encoding="utf-8"))
     except (CompareError, OSError, ValueError) as error:
-        sys.exit(f"write_report.py: {' '.join(str(error).split())}")
+        sys.exit(f"write_report.py: {error}")
     write_report(
         measurements,
         summary,

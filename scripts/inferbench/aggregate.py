@@ -69,8 +69,8 @@ def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str,
 
 def _measured(campaign: dict[str, Any], cell: Cell, replicate: int, path: Path, fingerprint: str):
     provenance, record, table = read_cell(path)
-    require_asked_for(path, provenance, cell.name, replicate, fingerprint)
     with derived_from(path):
+        require_asked_for(path, provenance, cell.name, replicate, fingerprint)
         iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
         row = _declared(campaign, cell, replicate) | measurement(provenance, record, iterations)
     keep = {key: value for key, value in provenance.items() if key != "config"}
@@ -93,9 +93,9 @@ def require_asked_for(
     path: Path, provenance: dict[str, Any], name: str, replicate: int, fingerprint: str
 ) -> None:
     """Raise CellFileError for a file of another cell, or of the cell as it was configured once."""
-    if provenance.get("fingerprint") != fingerprint:
+    if provenance["fingerprint"] != fingerprint:
         raise CellFileError(
-            f"{path} was measured with another configuration (fingerprint {provenance.get('fingerprint')}, asked for"
+            f"{path} was measured with another configuration (fingerprint {provenance['fingerprint']}, asked for"
             f" {fingerprint}): delete it and run snakemake again"
         )
     if (provenance["cell"], provenance["replicate"]) != (name, replicate):

@@ -20,7 +20,7 @@ from inferbench.cell_file import read_cell
 from inferbench.derive import seconds_between
 from inferbench.experiment_cells import OWN, ExperimentCell, experiment_jobs, experiment_meaning
 from inferbench.fingerprint import cell_fingerprint
-from inferbench.schema import measurements, text, validate
+from inferbench.schema import measurements, read_table, text, validate
 
 #: Columns that mean here what they mean in `measurements`.
 COMMON = (
@@ -108,7 +108,7 @@ def read_experiments(declared: Path) -> dict[str, Experiment]:
     campaign = json.loads(declared.read_text(encoding="utf-8"))
     return {
         name: Experiment(
-            campaign[name], *(pd.read_parquet(folder / f"{name}{part}.parquet") for part in ("", "-samples"))
+            campaign[name], *(read_table(folder / f"{name}{part}.parquet") for part in ("", "-samples"))
         )
         for name in OWN
         if name in campaign

@@ -193,6 +193,8 @@ EXPERIMENT_TABLES = {
     "samples": "its samples",
     "summary": "summary.parquet of the same campaign",
 }
+#: What these are checked against; an experiment's table and samples are only read.
+SCHEMAS = {"measurements": schema.measurements, "summary": schema.summary}
 
 
 def run(
@@ -209,14 +211,8 @@ def run(
     arguments = parser.parse_args(argv)
     apply_style()
     try:
-        read = [_table(name, getattr(arguments, name)) for name in tables]
-    except (OSError, ValueError) as error:
-        sys.exit(f"{parser.prog}: {' '.join(str(error).split())}")
+        read = [schema.read_table(getattr(arguments, name), SCHEMAS.get(name)) for name in tables]
+    except schema.SchemaError as error:
+        sys.exit(f"{parser.prog}: {error}")
     figure, data = draw(*read)
     save(figure, data, arguments.output)
-
-
-def _table(name: str, path: Path) -> pd.DataFrame:
-    """Tables of the grid are checked against their schema; those of an experiment are only read."""
-    schemas = {"measurements": schema.measurements, "summary": schema.summary}
-    return schema.read_table(path, schemas[name]) if name in schemas else pd.read_parquet(path)

@@ -40,6 +40,12 @@ MEMORY_FIGURES = {
 }
 
 
+def measured_bytes(table: pd.DataFrame) -> pd.Series:
+    """What a prediction of memory is held against, row by row: the first of the measured figures that is known."""
+    figures = [name for name in MEMORY_FIGURES if name in table]
+    return table[figures].astype("Float64").bfill(axis=1).iloc[:, 0].astype("float64")
+
+
 class Divergence(NamedTuple):
     """Mean KL divergence, in nats, of a precision's next-token distributions from the reference's, and the
     upper end of its 95% interval (NaN: there is none)."""

@@ -78,6 +78,11 @@ def certainty(one: tuple[float, float], other: tuple[float, float]) -> str:
     return APART if one[0] > other[1] or one[1] < other[0] else OVERLAP
 
 
+def interval_words(low: float, high: float) -> str:
+    """'95% interval 1.82 to 1.89', or that there is none."""
+    return "no interval" if pd.isna(low) else f"95% interval {number(low)} to {number(high)}"
+
+
 def counted(count: int, what: str) -> str:
     """'1 cell', '2 cells'."""
     return f"{count} {what}" + ("" if count == 1 else "s")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from inferbench import schema
 from inferbench.figure_list import drawn_from, figure_files
 
 DATA_FILES = (
@@ -40,6 +41,14 @@ def campaign_name(text: str) -> str:
 def declared_experiments(folder: Path) -> list[str]:
     """The decoding experiments of the campaign whose tables are in `folder`."""
     return list(json.loads((folder / "experiments.json").read_text(encoding="utf-8")))
+
+
+def grid_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(measurements, summary) of the campaign whose tables are in `folder`. Raises schema.SchemaError."""
+    return (
+        schema.read_table(folder / DATA_FILES[0], schema.measurements),
+        schema.read_table(folder / DATA_FILES[1], schema.summary),
+    )
 
 
 def experiment_files(experiments: Iterable[str]) -> list[str]:

@@ -23,7 +23,7 @@ from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
 from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES, Figure
-from inferbench.limits import measured_divergences
+from inferbench.limits import measured_bytes, measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.pictures import pictures
 from inferbench.places import distinct, place_table, processes, provenance_facts
@@ -207,12 +207,7 @@ def memory_table(summary: pd.DataFrame) -> Table:
     for size, title in MEMORY_COLUMNS.items():
         unit, per_unit = byte_unit(rows[size].max())
         texts[f"{title}, {unit}"] = (rows[size].astype(float) / per_unit).map(number)
-    process, torch, resident = (
-        rows[name].astype("Float64")
-        for name in ("process_gpu_bytes", "peak_allocated_bytes", "peak_rss_bytes")
-    )
-    measured = process.fillna(torch).fillna(resident)
-    texts["measured ÷ predicted"] = (measured / rows["predicted_bytes"].astype("Float64")).map(number)
+    texts["measured ÷ predicted"] = (measured_bytes(rows) / rows["predicted_bytes"].astype(float)).map(number)
     return table_of(texts, {"model", "precision"})
 
 

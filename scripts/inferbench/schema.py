@@ -209,10 +209,11 @@ summary = pa.DataFrameSchema(
 )
 
 
-def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """The table in a Parquet file, as `validate` gives it. Raises SchemaError, which names the file."""
+def read_table(path: Path, schema: pa.DataFrameSchema | None = None) -> pd.DataFrame:
+    """The table in a Parquet file, with a schema as `validate` gives it. Raises SchemaError, which names the file."""
     try:
-        return validate(pd.read_parquet(path), schema)
+        table = pd.read_parquet(path)
+        return table if schema is None else validate(table, schema)
     except (OSError, ValueError) as error:
         raise SchemaError(f"{path} cannot be used: {' '.join(str(error).split())}") from error
 

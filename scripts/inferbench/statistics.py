@@ -203,17 +203,8 @@ def drift(values: np.ndarray, cells: np.ndarray, hours: np.ndarray) -> Drift:
     timed = np.where(np.isnan(hours), np.nan, values)
     logs, times = _logs(stack(timed, rows, count)), stack(hours, rows, count)
     n = (~np.isnan(logs)).sum(axis=1)
-    # Cells of one size together: one cell of many replicates must not widen the pairs of all.
     sizes = np.bincount(rows, minlength=count)
-    steps = [
-        table[sizes == size][:, pair[1]] - table[sizes == size][:, pair[0]]
-        for size in np.unique(sizes)
-        for pair in [np.triu_indices(size, k=1)]
-        for table in (logs, times)
-    ]
-    rise, later = (
-        np.concatenate([step.ravel() for step in part] or [[]]) for part in (steps[::2], steps[1::2])
-    )
+    rise, later = _between_pairs(logs, sizes), _between_pairs(times, sizes)
     rise, later = rise[~np.isnan(rise)], later[~np.isnan(rise)]
     pairs = len(rise)
     if pairs == 0:
@@ -225,6 +216,17 @@ def drift(values: np.ndarray, cells: np.ndarray, hours: np.ndarray) -> Drift:
     slope = np.median(rise[apart] / later[apart]) if apart.any() else np.nan
     longest = float(np.abs(later).max())
     return Drift(float(score / pairs), float(100 * np.expm1(slope)), float(2 * ndtr(-z)), pairs, longest)
+
+
+def _between_pairs(table: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The second less the first of each pair in the first `sizes` columns of each row, all in one: (pairs,)."""
+    parts = [np.zeros(0)]
+    # Rows of one size together: one row of many replicates must not widen the pairs of all.
+    for size in np.unique(sizes):
+        first, second = np.triu_indices(size, k=1)
+        own = table[sizes == size]
+        parts.append((own[:, second] - own[:, first]).ravel())
+    return np.concatenate(parts)
 
 
 def _logs(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.cell_means import cell_means, row_label
-from inferbench.presentation import change, counted, model_label, number
+from inferbench.presentation import change, counted, model_label, number, split_axes
 from inferbench.side_by_side import CAPTURED
 
 READ, UNREAD = "tpot_ms", "tpot_unread_ms"
@@ -31,7 +31,7 @@ def wait_sentences(measurements: pd.DataFrame) -> Iterator[str]:
         waiting = own[own["wait"] > 1 + MIN_SHARE].sort_values("wait", ascending=False, kind="stable")
         if waiting.empty:
             continue
-        varying = [axis for axis in AXES if own[axis].nunique() > 1] or ["precision"]
+        varying = split_axes(own, AXES)[1] or ["precision"]
         most = [
             f"{row_label(row, varying)} {change(row['wait'])} ({number(row[READ])} against {number(row[UNREAD])} ms)"
             for _, row in waiting.head(MOST_LISTED).iterrows()
@@ -53,7 +53,7 @@ def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
     pairs = own.merge(own[own["attention"] == reference], on=alike, suffixes=("", "_base"))
     pairs = pairs[(pairs["attention"] != reference) & (pairs["waits"] | pairs["waits_base"])]
     for attention, these in pairs.groupby("attention", sort=False):
-        varying = [axis for axis in alike if these[axis].nunique() > 1]
+        varying = split_axes(these, alike)[1]
         told = []
         for _, row in these.iterrows():
             unread, read = (change(row[f"{time}_base"] / row[time]) for time in (UNREAD, READ))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from inferbench.experiments.batching_table import centres, jobs
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import number
+from inferbench.presentation import interval_words, number
 from inferbench.sections import Section, Texts, host_bound
 
 SUBJECT = ["model", "precision", "attention"]
@@ -53,7 +53,7 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     subject = ", ".join(own.iloc[0][SUBJECT])
     best = own.loc[own["speedup"].astype(float).idxmax()]
     interval = (
-        f" (95% interval {number(best['speedup_low'])} to {number(best['speedup_high'])})"
+        f" ({interval_words(best['speedup_low'], best['speedup_high'])})"
         if pd.notna(best["speedup_low"])
         else ""
     )

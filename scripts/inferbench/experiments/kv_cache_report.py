@@ -9,7 +9,7 @@ import pandas as pd
 from inferbench import statistics
 from inferbench.experiments.kv_cache_table import SUBJECT, slopes
 from inferbench.page_tables import table_of, with_interval
-from inferbench.presentation import byte_unit, number
+from inferbench.presentation import byte_unit, interval_words, number
 from inferbench.sections import Section, host_bound
 
 
@@ -44,7 +44,7 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         flat = line["slope_low"] <= 0 <= line["slope_high"]
         yield (
             f"{subject}, cache {cache}: {number(line['slope_ms'])} ms more for each 1,000 tokens of context "
-            f"({_interval(line['slope_low'], line['slope_high'])})"
+            f"({interval_words(line['slope_low'], line['slope_high'])})"
             + (", which is not told apart from no growth." if flat else ".")
         )
     own = table[(table["status"] == "ok") & (table[SUBJECT] == lines.iloc[0][SUBJECT]).all(axis=1)]
@@ -56,12 +56,8 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{subject}: after a prompt of {int(longest['prompt_tokens'].iloc[0]):,} tokens a step without a cache takes "
             f"{number(ratio)} times as long as with the {cache} cache, {without} ms against {cached} "
-            f"({_interval(low, high)})" + (", which is not told apart." if low <= 1 <= high else ".")
+            f"({interval_words(low, high)})" + (", which is not told apart." if low <= 1 <= high else ".")
         )
-
-
-def _interval(low: float, high: float) -> str:
-    return "no interval" if pd.isna(low) else f"95% interval {number(low)} to {number(high)}"
 
 
 def _slope_table(lines: pd.DataFrame):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from inferbench.experiments.speculative_table import SUBJECT, by_cell, tokens_expected
 from inferbench.page_tables import table_of, with_interval
-from inferbench.presentation import byte_unit, number
+from inferbench.presentation import byte_unit, interval_words, number
 from inferbench.sections import Section
 
 #: Axes whose values are names.
@@ -68,7 +68,7 @@ def _outcome(best: pd.Series, lengths: int) -> str:
     start = f"{'at its best draft length, ' if lengths > 1 else ''}{length} tokens at a time: "
     unsure = best["speedup_low"] <= 1 <= best["speedup_high"]
     spread = (
-        f" (95% interval {number(best['speedup_low'])} to {number(best['speedup_high'])}"
+        f" ({interval_words(best['speedup_low'], best['speedup_high'])}"
         f"{', not told apart from 1' if unsure else ''})"
         if pd.notna(best["speedup_low"])
         else ""
