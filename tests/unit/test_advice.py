@@ -1,14 +1,4 @@
-"""What to run within limits, on made-up tables whose answers are worked out by hand.
-
-One replicate, sdpa. Decode tokens/s at batch 1: fp32 22, bf16 44, int8 11, nf4 27.5; at batch 4 three
-times that. A token of a stream takes 1000 x batch / speed ms, the first one four times as long:
-
-          batch 1: TPOT, TTFT    batch 4: TPOT, TTFT     memory
-    fp32   45.5   182             60.6   242             1.438 GB
-    bf16   22.7    90.9           30.3   121             1.169 GB
-    int8   90.9   364            121     485             1.063 GB
-    nf4    36.4   145             48.5   194             1.019 GB
-"""
+"""What to run within limits, on the tables of `made_up_advice`."""
 
 import shlex
 
@@ -18,52 +8,10 @@ import pytest
 from inferbench.advice import ONE_STREAM, THROUGHPUT, advise
 from inferbench.advice_words import opening
 from inferbench.limits import Divergence
+from made_up_advice import KL, choose, named, say, table, with_intervals
 from made_up_tables import demo_measurements, demo_summary
 
 NAN = float("nan")
-#: nats, all measured
-KL = {
-    ("smollm2-135m", "fp32"): Divergence(0.0, 0.0),
-    ("smollm2-135m", "bf16"): Divergence(0.10, 0.12),
-    ("smollm2-135m", "int8"): Divergence(0.02, 0.03),
-    ("smollm2-135m", "nf4"): Divergence(0.04, 0.06),
-}
-
-
-def table(model="smollm2-135m", source="bundled", **axes):
-    return demo_summary(
-        demo_measurements(model, source, **{"attention": ("sdpa",), "replicate": (1,), **axes})
-    )
-
-
-def with_intervals(summary, share):
-    """The summary of 3 replicates each, with intervals of `share` to both sides of speeds and times."""
-    ends = {}
-    for metric in ("decode_tokens_per_s", "ttft_ms", "tpot_ms"):
-        ends[f"{metric}_low"], ends[f"{metric}_high"] = (summary[metric] * (1 + s) for s in (-share, share))
-    return summary.assign(**ends, replicates_valid=summary["replicates_valid"] * 3)
-
-
-def choose(summary, limits=None, divergences=None):
-    """The choices of the one subject there is, by aim."""
-    [advice] = advise(summary, limits or {}, divergences or {})
-    return {choice.aim: choice for choice in advice.choices}
-
-
-def named(row):
-    return f"{row['precision']} b{row['batch_size']}"
-
-
-def say(summary, limits=None, divergences=None, campaign=None):
-    """All words of the opening, one sentence a line."""
-    lead, subjects = opening(summary, campaign or {}, limits or {}, divergences)
-    lines = list(lead)
-    for subject in subjects:
-        lines += [f"# {subject.title}", *subject.notes]
-        for card in subject.cards:
-            lines += [f"{card.title}: {card.pick}: {card.speed} {card.certainty}"]
-            lines += [f"{quantity} {value}" for quantity, value in card.facts] + card.sentences
-    return "\n".join(lines)
 
 
 def test_without_limits_the_fastest_cell_of_each_aim():
@@ -227,75 +175,6 @@ def test_a_limit_kept_by_the_centre_and_not_by_the_end_of_its_interval():
     )
     # One replicate has no interval that could keep anything.
     assert "(TPOT) 22.7 ms, limit 24: kept by the centre, no interval" in say(table(), {"tpot_ms": 24})
-
-
-def test_cells_that_intervals_do_not_tell_apart_are_named():
-    summary = table(attention=("eager", "sdpa"))
-    # eager 40, sdpa 44: 2% to both sides keeps them apart, 8% does not.
-    apart = say(with_intervals(summary, 0.02))
-    assert (
-        "Next is bf16, eager, loop, batch 1 at 40.0 tokens/s (39.2 to 40.8), 9.09% slower; their intervals"
-        in apart
-    )
-    assert "44.0 tokens/s (43.1 to 44.9) 95% interval, 3 replicates" in apart
-    close = say(with_intervals(summary, 0.08))
-    assert (
-        "Not told apart from it (within 1%, or intervals overlap): bf16, eager, loop, batch 1 (40.0)."
-        in close
-    )
-
-
-def test_a_cost_within_the_intervals_is_none_that_can_be_told():
-    # int8 of 44 x 0.98 tokens/s keeps the limit that bf16 breaks.
-    summary = table(batch_size=(1,))
-    summary["peak_rss_bytes"] = [9, 2_000_000_000, 1_000_000_000, 9_000_000_000]
-    summary.loc[2, "decode_tokens_per_s"] = 43.12
-    words = say(with_intervals(summary, 0.03), {"memory_gb": 1.5})
-    assert (
-        "The limit on memory costs nothing that can be told: without it bf16, sdpa, loop, batch 1 at 44.0 tokens/s"
-        " (42.7 to 45.3) is not told apart from this cell." in words
-    )
-    # 2% is told apart by narrow intervals.
-    assert "The limit on memory costs 2.00% of the speed: without" in say(
-        with_intervals(summary, 0.003), {"memory_gb": 1.5}
-    )
-
-
-def test_under_one_per_cent_is_no_order_even_with_the_narrowest_intervals():
-    summary = table(batch_size=(1,))
-    summary.loc[2, "decode_tokens_per_s"] = 43.7  # 0.7% under bf16
-    assert "Not told apart from it (within 1%, or intervals overlap): int8" in say(
-        with_intervals(summary, 0.0001)
-    )
-
-
-def test_of_equally_fast_cells_the_one_with_the_least_divergence():
-    """int8 at 43.8 is within 1% of bf16's 44.0 and diverges by 0.02 nats, bf16 by 0.10; at 43.0 it is not."""
-    summary = table()
-    int8 = (summary["precision"] == "int8") & (summary["batch_size"] == 1)
-    near = summary.assign(decode_tokens_per_s=summary["decode_tokens_per_s"].mask(int8, 43.8))
-    choice = choose(near, divergences=KL)[ONE_STREAM]
-    assert (named(choice.best), named(choice.fastest)) == ("int8 b1", "bf16 b1")
-    assert [named(row) for _, row in choice.rivals.iterrows()] == ["bf16 b1", "nf4 b1", "fp32 b1"]
-    assert (
-        "Within 1% of the fastest, bf16, sdpa, loop, batch 1 (44.0), with less KL divergence: 0.0200 nats against"
-        " 0.100 nats." in say(near, divergences=KL)
-    )
-    assert named(choose(near)[ONE_STREAM].best) == "bf16 b1", "without a divergence the fastest"
-    unlike = summary.assign(decode_tokens_per_s=summary["decode_tokens_per_s"].mask(int8, 43.0))
-    assert named(choose(unlike, divergences=KL)[ONE_STREAM].best) == "bf16 b1"
-    # The limit excludes nothing that would be chosen without it.
-    [cost] = choose(near, {"kl": 0.2}, KL)[ONE_STREAM].costs
-    assert named(cost.fastest) == "int8 b1"
-
-
-def test_a_precision_that_leads_where_both_ran_is_named_beside_an_execution_that_only_one_ran_with():
-    """bf16 at 44 is the only cell that is compiled; of the others nf4 with 27.5 leads."""
-    summary = table()
-    only = summary["precision"] == "bf16"
-    compiled = summary.assign(execution=summary["execution"].mask(only, "compiled"))
-    assert "No other precision ran with execution compiled here; with loop nf4 leads." in say(compiled)
-    assert "No other precision ran" not in say(summary)
 
 
 def test_flagged_cells_are_named_and_never_recommended():
