@@ -1,16 +1,19 @@
 """What is read off a measurement: when to stop, kernels, memory, the driver's flags."""
 
 import importlib
+import io
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from inferbench import ceilings, load, memory, nvml, profiling, support, worker
+from inferbench import ceilings, cell, load, memory, nvml, profiling, support, worker
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
+from inferbench.stages import Stages
 from inferbench.timing import came_to_rest, half_difference, is_steady, timed, warm_up
 from models import CPU, attention_config, benchmark_config, tiny_llama
 
@@ -57,6 +60,24 @@ def test_measuring_stops_at_the_target_but_not_before_the_minimum():
     assert len(timed(runs(*[1.0] * 30), settings)) == 3
     noisy = runs(*[1.0, 2.0] * 15)
     assert len(timed(noisy, settings)) == 30
+
+
+def test_nothing_is_profiled_before_it_is_timed(tmp_path, monkeypatch):
+    """What the profiler leaves in a process slows every later launch of a graph."""
+    tiny_llama().save_pretrained(tmp_path)
+    config = benchmark_config(measure=MeasureConfig(min_iterations=2, max_iterations=2, min_seconds=0))
+    config.model.path = str(tmp_path)
+    order = []
+    entered, decoded = torch.profiler.profile.__enter__, cell.decode
+    monkeypatch.setattr(
+        torch.profiler.profile, "__enter__", lambda self: order.append("profiled") or entered(self)
+    )
+    monkeypatch.setattr(cell, "decode", lambda *run: order.append("decoded") or decoded(*run))
+    record = {}
+    cell.measure(config, CPU, Stages(io.StringIO(), time.time()), record)
+    assert order[-2:] == ["profiled", "profiled"]  # the prefill and a step
+    assert set(order[:-2]) == {"decoded"}
+    assert record["effective_attention"].startswith("prefill sdpa:")
 
 
 def test_union_of_overlapping_kernels():
