@@ -1,6 +1,6 @@
 """Print what the report of a campaign says of each choice, as far as it was asked for.
 
-python scripts/print_findings.py results/published/h100-check execution
+python scripts/print_findings.py results/published/workshop-h100 execution
 """
 
 from __future__ import annotations
