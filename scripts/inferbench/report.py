@@ -22,6 +22,7 @@ from inferbench.context import context_sentences
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
+from inferbench.faults import fault_sentences
 from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_bytes, measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
@@ -128,6 +129,7 @@ def page_data(
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
+        "faults": list(fault_sentences(measurements)),
         "advice_lead": advice_lead,
         "advice": advice,
         "overview": [*progress(measurements), *overview(summary)],

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from inferbench.cell_means import cell_means, row_label
+from inferbench.faults import profiled_first
 from inferbench.presentation import change, counted, model_label, number, split_axes
 from inferbench.side_by_side import CAPTURED
 
@@ -24,7 +25,7 @@ MOST_LISTED = 4
 def wait_sentences(measurements: pd.DataFrame) -> Iterator[str]:
     """Per device and model where the wait is over MIN_SHARE of a step: which cells wait most, and how their
     attention backends compare without it."""
-    timed = cell_means(measurements, [READ, UNREAD])
+    timed = cell_means(measurements[~profiled_first(measurements)], [READ, UNREAD])
     timed = timed[timed["valid"] & timed["execution"].isin(CAPTURED) & timed[UNREAD].notna()]
     timed = timed.assign(wait=timed[READ] / timed[UNREAD])
     for (_, model), own in timed.groupby(["device_name", "model"], sort=False):

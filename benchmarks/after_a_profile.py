@@ -1,0 +1,62 @@
+"""A token's time before and after the process has been profiled once, and their ratio.
+
+    python benchmarks/after_a_profile.py model=synthetic-llama-3.1-8b attention=flash_attention_2 \\
+        execution=cuda_graph workload=p128n128
+
+Takes what scripts/benchmark.py takes. Why a cell is profiled last: once torch's profiler has run, the driver
+launches the kernels of a CUDA graph one by one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from statistics import median
+
+import hydra
+from omegaconf import DictConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from inferbench.captured import CapturedDecoder
+from inferbench.cell import make_decoder
+from inferbench.config import register, resolve
+from inferbench.decoding import decode
+from inferbench.device import set_up
+from inferbench.load import load_model, load_tokenizer
+from inferbench.profiling import profile_call
+from inferbench.prompts import make_batch
+from inferbench.support import pick_device
+
+RUNS = 6
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path="../config/hydra", config_name="benchmark")
+def main(config: DictConfig) -> None:
+    config.output = "none"
+    cell = resolve(config)
+    device = pick_device(cell)
+    set_up(cell)
+    model, tokenizer = load_model(cell, device), load_tokenizer(cell.model)
+    vocabulary = model.config.vocab_size
+    batch = make_batch(cell.workload, cell.batch_size, cell.seed, tokenizer, vocabulary, device)
+    decoder = make_decoder(model, cell, batch)
+    if isinstance(decoder, CapturedDecoder):
+        decoder.capture(batch)
+
+    def token_ms() -> float:
+        runs = [decode(decoder, batch, cell.workload.new_tokens).seconds for _ in range(RUNS)]
+        gaps = [[later - earlier for earlier, later in zip(marks[1:], marks[2:])] for marks in runs[1:]]
+        return 1000 * median(map(median, gaps))
+
+    before = token_ms()
+    profile_call(lambda: decode(decoder, batch, 2), device)
+    after = token_ms()
+    print(f"{before:.3f} ms a token, {after:.3f} after a profile: ratio {after / before:.3f}")
+
+
+if __name__ == "__main__":
+    main()
