@@ -20,6 +20,7 @@ from inferbench.presentation import (
     STATUS_WORDS,
     cell_words,
     counted,
+    ends,
     model_label,
     number,
     weights_source,
@@ -282,13 +283,11 @@ def _value(row: pd.Series, name: str) -> str:
     low, high = row.get(f"{name}_low"), row[f"{name}_high"]
     if name == "memory_gb" or pd.isna(high):
         return _amount(name, row[name])
-    ends = f"{number(low)} to {number(high)}" if pd.notna(low) else f"up to {number(high)}"
-    return f"{_amount(name, row[name])} ({ends})"
+    return _amount(name, row[name]) + (ends(low, high) or f" (up to {number(high)})")
 
 
 def _rate(row: pd.Series) -> str:
-    low, high = row[f"{SPEED}_low"], row[f"{SPEED}_high"]
-    return f"{number(row[SPEED])} tokens/s" + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
+    return f"{number(row[SPEED])} tokens/s{ends(row[f'{SPEED}_low'], row[f'{SPEED}_high'])}"
 
 
 def _loss(slower: pd.Series, faster: pd.Series) -> str:

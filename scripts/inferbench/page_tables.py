@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from inferbench.presentation import number
+from inferbench.presentation import ends, number
 
 #: Rows that are shown at a time.
 PAGE = 50
@@ -52,7 +52,4 @@ def table_of(texts: dict[str, Iterable[str]], words: set[str], most: int = MAX_R
 def with_interval(centres: pd.Series, lows: pd.Series, highs: pd.Series) -> list[str]:
     """'20.2 (19.8 to 20.6)': numbers with the ends of their intervals where they have any."""
     columns = (values.astype(float) for values in (centres, lows, highs))
-    return [
-        number(centre) + (f" ({number(low)} to {number(high)})" if pd.notna(low) else "")
-        for centre, low, high in zip(*columns, strict=True)
-    ]
+    return [number(centre) + ends(low, high) for centre, low, high in zip(*columns, strict=True)]

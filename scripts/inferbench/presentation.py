@@ -83,6 +83,11 @@ def interval_words(low: float, high: float) -> str:
     return "no interval" if pd.isna(low) else f"95% interval {number(low)} to {number(high)}"
 
 
+def ends(low: float, high: float) -> str:
+    """' (1.82 to 1.89)', or nothing where there is no interval."""
+    return "" if pd.isna(low) else f" ({number(low)} to {number(high)})"
+
+
 def counted(count: int, what: str) -> str:
     """'1 cell', '2 cells'."""
     return f"{count} {what}" + ("" if count == 1 else "s")

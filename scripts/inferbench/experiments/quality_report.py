@@ -9,7 +9,7 @@ import pandas as pd
 
 from inferbench.experiments.quality_table import ranked
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import byte_unit, number
+from inferbench.presentation import byte_unit, ends, number
 from inferbench.sections import Section, Texts
 
 SUBJECT = ["model", "attention", "reference"]
@@ -38,7 +38,9 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     subject = f"{first['model']}, {first['attention']}"
     others = own[own["precision"] != first["reference"]]
     if len(others):
-        places = [f"{row.precision} {number(row.kl)}{_ends(row, 'kl')}" for row in others.itertuples()]
+        places = [
+            f"{row.precision} {number(row.kl)}{ends(row.kl_low, row.kl_high)}" for row in others.itertuples()
+        ]
         yield f"{subject}: mean KL divergence from {first['reference']} in nats a token: {'; '.join(places)}."
         shares = [f"{row.precision} {100 * row.top1:.1f}%" for row in others.itertuples()]
         yield f"{subject}: positions whose likeliest next token is that of {first['reference']}: {', '.join(shares)}."
@@ -60,11 +62,6 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{first['model']} is bundled as 4-bit weights (Q4_1), so its {first['reference']} is itself dequantised: the "
             "divergences are from that, not from the weights that were trained."
         )
-
-
-def _ends(row, name: str) -> str:
-    low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
-    return "" if pd.isna(low) else f" ({number(low)} to {number(high)})"
 
 
 def _table(order: pd.DataFrame) -> Table:

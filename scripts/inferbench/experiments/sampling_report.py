@@ -8,7 +8,7 @@ import pandas as pd
 
 from inferbench.experiments.sampling_table import SUBJECT, per_strategy
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import number
+from inferbench.presentation import ends, number
 from inferbench.sections import Section, Texts, host_bound
 
 #: Texts of one prompt and strategy that the page shows, and prompts of one model, precision and attention.
@@ -47,12 +47,12 @@ def _sentences(own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
         yield f"{subject}: random weights say nothing, so only speed is shown."
     drawn = own[own["strategy"] != "greedy"]
     if len(drawn):
-        costs = [f"{row.strategy} ×{number(row.greedy_cost)}{_ends(row)}" for row in drawn.itertuples()]
+        costs = [f"{row.strategy} {_cost(row)}" for row in drawn.itertuples()]
         yield f"{subject}: time of a step against a greedy step of the same batch: {', '.join(costs)}."
     control = own[own["strategy"] == "greedy"]
     if len(control):
         row = next(control.itertuples())
-        yield f"{subject}: greedy against greedy, measured in the same way, gives ×{number(row.greedy_cost)}{_ends(row)}."
+        yield f"{subject}: greedy against greedy, measured in the same way, gives {_cost(row)}."
     yield from _repeated(subject, own, samples)
 
 
@@ -61,10 +61,8 @@ def _where(told: pd.DataFrame, values: pd.Series, value: float) -> str:
     return " and ".join(told.loc[values == value, "strategy"])
 
 
-def _ends(row) -> str:
-    if pd.isna(row.greedy_cost_low):
-        return ""
-    return f" ({number(row.greedy_cost_low)} to {number(row.greedy_cost_high)})"
+def _cost(row) -> str:
+    return f"×{number(row.greedy_cost)}{ends(row.greedy_cost_low, row.greedy_cost_high)}"
 
 
 def _repeated(subject: str, own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
