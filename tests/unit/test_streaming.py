@@ -254,22 +254,32 @@ def test_gaps_do_not_reach_from_one_run_into_the_next():
     assert runs["itl_ms"].min() == 10
 
 
-def test_the_overhead_is_that_of_the_pairs_with_an_interval_from_three_on():
-    two = overhead(token_times(samples_of([ROUND] * 2)))
+#: Whole runs whose ratios are 1.2, 1 and 1 / 1.2: on logs, a mean of 0 and a standard deviation of ln 1.2;
+#: Student's t for 2 degrees of freedom is 4.3027.
+RATIOS = [([1, 2, 100], [1, 2, 120]), ([1, 2, 100], [1, 2, 100]), ([1, 2, 120], [1, 2, 100])]
+HALF = 4.3027 * np.log(1.2) / 3**0.5
+OF_RATIOS = [0, np.exp(-HALF) - 1, np.exp(HALF) - 1]
+
+
+def test_the_overhead_of_a_job_is_that_of_its_pairs_with_an_interval_from_three_on():
+    two = overhead(token_times(samples_of([ROUND] * 2).drop(columns="replicate")))
     assert two["overhead"] == pytest.approx(0.25) and np.isnan(two["overhead_low"])
-    # Ratios 1.2, 1 and 1 / 1.2: on logs, a mean of 0 and a standard deviation of ln 1.2; Student's t for 2
-    # degrees of freedom is 4.3027.
-    runs = [([1, 2, 100], [1, 2, 120]), ([1, 2, 100], [1, 2, 100]), ([1, 2, 120], [1, 2, 100])]
-    three = overhead(token_times(samples_of(runs)))
-    half = 4.3027 * np.log(1.2) / 3**0.5
-    expected = [0, np.exp(-half) - 1, np.exp(half) - 1]
-    assert list(three.values()) == pytest.approx(expected, abs=1e-4)
+    three = overhead(token_times(samples_of(RATIOS).drop(columns="replicate")))
+    assert list(three.values()) == pytest.approx(OF_RATIOS, abs=1e-4)
+
+
+def test_the_overhead_of_several_replicates_counts_each_of_them_once():
+    each = [samples_of([pair] * 4).assign(replicate=place) for place, pair in enumerate(RATIOS, start=1)]
+    found = overhead(token_times(pd.concat(each)))
+    assert list(found.values()) == pytest.approx(OF_RATIOS, abs=1e-4)
+    assert np.isnan(overhead(token_times(pd.concat(each[:2])))["overhead_low"])
 
 
 def streaming_rows(samples, **common):
     config = {"experiment": {"prompt_tokens": 3}}
     record = {"host_bound": False}
-    return [row | common for row in rows(config, record, samples.to_dict("records"))]
+    job = samples.drop(columns=["cell", "replicate"])
+    return [row | common for row in rows(config, record, job.to_dict("records"))]
 
 
 def test_a_job_has_two_rows_and_a_time_for_every_token(tmp_path):
@@ -284,17 +294,15 @@ def test_a_job_has_two_rows_and_a_time_for_every_token(tmp_path):
 
 
 def test_the_section_says_what_the_reader_waits_for_and_what_it_costs():
-    samples = samples_of([ROUND] * 3)
-    words = "\n".join(section(experiment_table("streaming", streaming_rows(samples)), samples).sentences)
+    job = samples_of([ROUND] * 3)
+    samples = pd.concat(job.assign(replicate=replicate) for replicate in (1, 2, 3))
+    words = "\n".join(section(experiment_table("streaming", streaming_rows(job)), samples).sentences)
     assert (
         "smollm2-135m, bf16, sdpa: the reader has the first token after 100 ms (not streamed 100 ms), then one every "
         "25.0 ms in the median (not streamed 15.0 ms), and 1% of them after more than 40.0 ms (not streamed 20.0 ms)."
         in words
     )
-    assert (
-        "streaming changes the time of the whole run by +25.0% (95% interval over rounds +25.0% to +25.0%)"
-        in words
-    )
+    assert "streaming changes the time of the whole run by +25.0% (95% interval +25.0% to +25.0%)" in words
     assert "not told apart" not in words
     assert "A token is with the reader 1.00 ms after the decoding thread has it" in words
 

@@ -53,9 +53,9 @@ def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
     )
     words = f"{subject}: streaming changes the time of the whole run by {centre}"
     if pd.isna(cost["overhead_low"]):
-        words += " (fewer than 3 rounds: no interval)"
+        words += " (fewer than 3 replicates: no interval)"
     else:
-        words += f" (95% interval over rounds {low} to {high})"
+        words += f" (95% interval {low} to {high})"
         if cost["overhead_low"] <= 0 <= cost["overhead_high"]:
             words += ", which is not told apart from nothing"
     yield (

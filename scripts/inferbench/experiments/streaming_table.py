@@ -83,11 +83,17 @@ def latencies(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def overhead(runs: pd.DataFrame) -> dict[str, float]:
-    """How much longer a streamed run takes than the one beside it, as a share of that: centre of the rounds
-    and its 95% interval. `runs` as `token_times` gives them, of one cell."""
+    """How much longer a streamed run takes than the one beside it, as a share of that, and its 95% interval.
+
+    `runs` as `token_times` gives them, of one cell: a job's are its rounds, and the interval is over these; those
+    of several replicates count one each, the centre of its rounds.
+    """
     ends = runs[runs["token"] == runs["token"].max()]
     run = [name for name in ("replicate", "round") if name in ends]
     pairs = ends.pivot(index=run, columns="way", values="at_ms")
-    ratios = statistics.interval((pairs[STREAMED] / pairs[PLAIN]).to_numpy()[None, :])
-    centre, low, high = (float(end[0]) - 1 for end in ratios)
+    ratios = pairs[STREAMED] / pairs[PLAIN]
+    if "replicate" in run:
+        ratios = np.exp(np.log(ratios).groupby("replicate").mean())
+    found = statistics.interval(ratios.to_numpy()[None, :])
+    centre, low, high = (float(end[0]) - 1 for end in found)
     return {"overhead": centre, "overhead_low": low, "overhead_high": high}
