@@ -114,7 +114,7 @@ def test_a_cell_that_runs_out_of_memory(first_run, command, work):
     assert done.code == 0, done.output
     _, record, rows = cell(work)
     assert record["status"] == "oom"
-    assert record["reason"].startswith("out of memory during check: ")
+    assert record["reason"].startswith("out of memory during warmup: ")
     assert [row["status"] for row in rows] == ["oom"]
 
 
