@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from inferbench.captured import CapturedDecoder
-from inferbench.cell import make_decoder
+from inferbench.cell import iteration, make_decoder
 from inferbench.config import register, resolve
 from inferbench.decoding import decode
 from inferbench.device import set_up
@@ -48,9 +48,8 @@ def main(config: DictConfig) -> None:
         decoder.capture(batch)
 
     def token_ms() -> float:
-        runs = [decode(decoder, batch, cell.workload.new_tokens).seconds for _ in range(RUNS)]
-        gaps = [[later - earlier for earlier, later in zip(marks[1:], marks[2:])] for marks in runs[1:]]
-        return 1000 * median(map(median, gaps))
+        runs = [iteration(decode(decoder, batch, cell.workload.new_tokens)) for _ in range(RUNS)]
+        return median(median(run["itl_ms"]) for run in runs[1:])
 
     before = token_ms()
     profile_call(lambda: decode(decoder, batch, 2), device)

@@ -92,8 +92,8 @@ def overhead(runs: pd.DataFrame) -> dict[str, float]:
     run = [name for name in ("replicate", "round") if name in ends]
     pairs = ends.pivot(index=run, columns="way", values="at_ms")
     ratios = pairs[STREAMED] / pairs[PLAIN]
-    if "replicate" in run:
-        ratios = np.exp(np.log(ratios).groupby("replicate").mean())
-    found = statistics.interval(ratios.to_numpy()[None, :])
+    several = "replicate" in run
+    each = statistics.centre(ratios.unstack("round").to_numpy()) if several else ratios.to_numpy()
+    found = statistics.interval(each[None, :])
     centre, low, high = (float(end[0]) - 1 for end in found)
     return {"overhead": centre, "overhead_low": low, "overhead_high": high}
