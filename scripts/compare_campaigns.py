@@ -16,6 +16,7 @@ import pandas as pd
 
 from inferbench import figures, schema
 from inferbench.compare import METRICS, CompareError, changes, common_cells, compare, load
+from inferbench.faults import fault_sentences
 from inferbench.presentation import number
 
 NAMES = {"decode_tokens_per_s": "decode speed", "ttft_ms": "TTFT", "tpot_ms": "TPOT"}
@@ -53,6 +54,9 @@ def preamble(a: pd.DataFrame, b: pd.DataFrame, comparison: pd.DataFrame) -> list
     only = [side["cell"].nunique() - common for side in (a, b)]
     lines = [f"{common} cells in both campaigns, {only[0]} only in A, {only[1]} only in B"]
     lines += [f"{name}: A {in_a}; B {in_b}" for name, (in_a, in_b) in changes(a, b).items()]
+    lines += [
+        f"{name}: {sentence}" for name, side in (("A", a), ("B", b)) for sentence in fault_sentences(side)
+    ]
     return [*lines, between_cards(comparison), ""]
 
 

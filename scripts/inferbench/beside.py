@@ -16,6 +16,7 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.compare import CompareError, common_cells, compare, load
+from inferbench.faults import fault_sentences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import counted, model_label, number, split_axes
 
@@ -97,7 +98,8 @@ def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame)
     alone = [table["cell"].nunique() - common for table in (measurements, other.measurements)]
     said = [
         f"Beside {other.name}: {counted(common, 'cell')} in both campaigns, {alone[0]} here alone, {alone[1]} there"
-        " alone."
+        " alone.",
+        *(f"In {other.name}: {sentence}" for sentence in fault_sentences(other.measurements)),
     ]
     rows = speed[(speed["other"] == other.name) & speed["ratio"].notna()]
     if rows.empty:

@@ -173,6 +173,12 @@ def test_what_changed_and_that_cards_differ_is_printed(folders, capsys):
     assert "different cards: 12 of 12 ratios are between cards" in printed and "GPU-1 -> GPU-2" in printed
 
 
+def test_what_is_known_to_be_wrong_with_either_side_is_printed(folders, capsys):
+    compare_campaigns.main(folders(campaign().assign(code="572673c45ed04290"), campaign(seed=1)))
+    printed = capsys.readouterr().out
+    assert "A: Known fault of 12 of 12 processes" in printed and "B: Known fault" not in printed
+
+
 def test_output_is_figure_and_table_the_same_bytes_again(folders, tmp_path):
     a, b = campaign(), campaign(0.9, seed=1)
     b.loc[b["precision"] == "nf4", ["status", "valid"]] = ["failed", False]
