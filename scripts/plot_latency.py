@@ -11,7 +11,7 @@ from inferbench.figures import run
 
 def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure, pd.DataFrame]:
     """The figure and its data, in milliseconds."""
-    title = "Time to first token (TTFT) and time per output token (TPOT)"
+    title = "Time to first token, and per output token"
     return draw_against_batch(measurements, summary, ["ttft_ms", "tpot_ms"], title)
 
 

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from inferbench import schema
-from inferbench.presentation import precision_order
+from inferbench.presentation import counted, precision_order
 
 INK = "#222222"
 QUIET = "#666666"
@@ -106,6 +106,18 @@ def heading(figure: plt.Figure, title: str, *notes: str) -> None:
     for place, line in enumerate(lines):
         at = 1 - (0.37 + 0.17 * place) / height
         figure.text(0.12 / width, at, line, fontsize=8.5, color=QUIET, va="top")
+
+
+def name_devices(figure: plt.Figure, names: Iterable[str]) -> None:
+    """Say at the right of the title on which kinds of device the numbers were measured: a figure is looked at apart
+    from its campaign too. Kinds that have no room there are counted."""
+    kinds = list(dict.fromkeys(names))
+    width, height = figure.get_size_inches()
+    free = width - 0.5 - figure.texts[0].get_window_extent().width / figure.dpi
+    place = {"x": 1 - 0.12 / width, "y": 1 - 0.13 / height, "ha": "right", "va": "top"}
+    words = figure.text(s=", ".join(kinds), **place, fontsize=8.5, color=QUIET)
+    if words.get_window_extent().width / figure.dpi > free:
+        words.set_text(counted(len(kinds), "kind") + " of device")
 
 
 def needs_log(here: pd.DataFrame) -> bool:
@@ -215,4 +227,6 @@ def run(
     except schema.SchemaError as error:
         sys.exit(f"{parser.prog}: {error}")
     figure, data = draw(*read)
+    first = read[0]
+    name_devices(figure, first.loc[first["status"] == "ok", "device_name"].dropna())
     save(figure, data, arguments.output)

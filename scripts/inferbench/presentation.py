@@ -94,14 +94,16 @@ def counted(count: int, what: str) -> str:
 
 
 def split_axes(table: pd.DataFrame, axes: list[str]) -> tuple[str, list[str]]:
-    """The axes that have one value in `table`, in words, and the names of those that have several."""
+    """The axes that have one value in `table`, in words, and the names of those that have several.
+
+    A device that is common is not among the words: it stands beside the title."""
     varying = [axis for axis in axes if table[axis].nunique() > 1]
     common, first = [axis for axis in axes if axis not in varying], table.iloc[0]
     if "model" in common:
         # A cell that has not run does not know where its weights are from.
         first = first.copy()
         first["model_source"] = weights_source(table)
-    return axes_words(first, common), varying
+    return axes_words(first, [axis for axis in common if axis != "device_name"]), varying
 
 
 def axes_words(row: pd.Series, axes: list[str]) -> str:

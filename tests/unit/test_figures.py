@@ -174,6 +174,21 @@ def test_synthetic_models_are_labelled(tmp_path):
         assert "llama-3.1-8b (synthetic)" in svg_words(tmp_path, figure.name)
 
 
+def test_every_kind_of_device_is_named_beside_the_title_or_counted_where_it_has_no_room(tmp_path):
+    measurements = demo_measurements()
+    halves = [["NVIDIA A100", "NVIDIA H100"][place % 2] for place in range(len(measurements))]
+    draw(tmp_path, "ranking", measurements.assign(device_name="NVIDIA H100"))
+    assert "<!-- NVIDIA H100 -->" in svg_words(tmp_path, "ranking")
+    draw(tmp_path, "ranking", measurements.assign(device_name=halves))
+    assert "<!-- NVIDIA A100, NVIDIA H100 -->" in svg_words(tmp_path, "ranking")
+    draw(
+        tmp_path,
+        "ranking",
+        measurements.assign(device_name=[f"{name} with a long name" * 2 for name in halves]),
+    )
+    assert "<!-- 2 kinds of device -->" in svg_words(tmp_path, "ranking")
+
+
 def test_the_fastest_combination_stands_first_and_a_flagged_one_last(tmp_path):
     measurements = demo_measurements(attention=("sdpa",), batch_size=(1,))
     fastest = measurements["precision"] == "bf16"
