@@ -7,7 +7,7 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from inferbench.experiments.batching_table import centres, jobs
 from inferbench.figures import (
@@ -88,6 +88,8 @@ def _finish(left: plt.Axes, right: plt.Axes, own: pd.DataFrame) -> None:
     if own["tokens_per_s"].max() > 30 * own["tokens_per_s"].min():
         left.set_yscale("log")
         left.set_ylabel("throughput of all (tokens/s), log scale")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_minor_locator(NullLocator())
     else:
         left.set_ylim(0, 1.12 * own["tokens_per_s"].max())
     left.yaxis.set_major_formatter(with_commas)

@@ -107,12 +107,20 @@ def _write_values(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> 
 def _write_others(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> None:
     """Cells that are not ok (grey, with their status) or flagged (white, framed, with their number)."""
     for row in cells.itertuples():
-        look = {"facecolor": NOT_OK, "hatch": "///", "hatchcolor": "#D8D8D8", "linewidth": 0}
+        look = {
+            "facecolor": NOT_OK,
+            "hatch": "///",
+            "hatchcolor": "#D8D8D8",
+            "edgecolor": "white",
+            "linewidth": 1,
+        }
+        inset = 0.0
         text = STATUS_WORDS.get(row.status, "no value").replace("out of ", "out of\n")
         if pd.notna(row.value):
             look = {"facecolor": "white", "edgecolor": plt.get_cmap(COLOURS)(norm(row.value)), "linewidth": 2}
             text = f"{number(row.value)}\n{row.flags}"
-        axes.add_patch(Rectangle((row.x + 0.04, row.y + 0.04), 0.92, 0.92, **look))
+            inset = 0.04  # the frame's line must not lie under a neighbour
+        axes.add_patch(Rectangle((row.x + inset, row.y + inset), 1 - 2 * inset, 1 - 2 * inset, **look))
         axes.text(row.x + 0.5, row.y + 0.5, text, ha="center", va="center", fontsize=7.5, linespacing=1.05)
 
 

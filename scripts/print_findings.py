@@ -27,7 +27,8 @@ CONTEXT = "context"
 def findings(folder: Path, topics: list[str]) -> Iterator[str]:
     """Lines for the terminal, of the tables in `folder`."""
     measurements, summary = grid_tables(folder)
-    told = answers(summary, cards_by_cell(measurements))
+    cards = cards_by_cell(measurements)
+    told = answers(summary, cards)
     yield from (*fault_sentences(measurements), *progress(measurements), *overview(summary))
     for topic in topics:
         for answer in told:
@@ -37,7 +38,7 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
         if topic == "attention":
             yield from kernels(measurements)
         if topic == "execution":
-            yield from _side_by_side(summary, folder)
+            yield from _side_by_side(summary, cards, folder)
             if waits := list(wait_sentences(measurements)):
                 yield "\nwhat reading each token costs, against tokens that stay on the device"
                 yield from (f"  {sentence}" for sentence in waits)
@@ -46,14 +47,14 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
             yield from (f"  {sentence}" for sentence in said)
 
 
-def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
+def _side_by_side(summary: pd.DataFrame, cards: dict[str, str], folder: Path) -> Iterator[str]:
     campaign = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("campaign") or {}
-    ways = both_ways(summary)
+    ways = both_ways(summary, cards)
     table = side_by_side_table(ways)
     for row in table.rows:
         yield f"\ngenerate() against captured steps{': ' * bool(table.common)}{table.common}"
         yield from (f"  {name}: {value}" for name, value in zip(table.columns, row, strict=True))
-    yield from reversals(ways, campaign.get("baseline", {}).get("precision", ""))
+    yield from reversals(ways, campaign.get("baseline") or {})
 
 
 def main() -> None:

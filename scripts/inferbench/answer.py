@@ -81,7 +81,7 @@ def kernels(measurements: pd.DataFrame) -> list[str]:
         return []
     cells = ran.drop_duplicates(["cell", "effective_attention"])["effective_attention"].value_counts()
     each = [f"{words.replace('sdpa:', '')} in {counted(count, 'cell')}" for words, count in cells.items()]
-    return [f"Torch chose the kernels of sdpa, as profiled: {'; '.join(each)}."]
+    return [f"Torch chose the kernels of sdpa: {'; '.join(each)}."]
 
 
 def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:

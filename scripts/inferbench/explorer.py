@@ -134,5 +134,5 @@ def _plot(by_words: bool) -> dict[str, Any]:
     plot = alt.layer(*layers, data=alt.NamedData("cells")).encode(**shared)
     plot = plot.properties(width="container", height=420, background="white")
     plot = plot.configure(font="system-ui, sans-serif").configure_axis(labelFontSize=12, titleFontSize=13)
-    plot = plot.configure_legend(labelFontSize=13, symbolSize=90)
+    plot = plot.configure_legend(labelFontSize=13, symbolSize=90, labelLimit=0)
     return plot.add_params(alt.param("chosen", value=-1)).to_dict()

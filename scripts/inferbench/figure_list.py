@@ -61,7 +61,7 @@ FIGURES = (
         "Prefill and decode speed by context",
         "What longer prompts cost: left, tokens of the prompt per second until the first token; right, tokens per "
         "second after it, when every step reads the keys and values of all tokens before. Of the whole batch; "
-        "marks as in the throughput figure.",
+        "marks are centres across replicates, whiskers 95% intervals, hollow marks carry a flag that forbids ranking.",
         "Context",
     ),
     Figure(
@@ -77,8 +77,9 @@ FIGURES = (
         "plot_roofline",
         "How close each cell comes to its device",
         "Decoding is bound by memory: bytes that a step must move (weights, keys and values of the mean "
-        "context) per second, against the copy and read bandwidths that the same processes measured. Prefill "
-        "is bound by arithmetic and stands against the measured matrix rate. A cross marks cells in which no "
+        "context) per second, against the copy and read bandwidths that the same processes measured. Prefill of a long "
+        "prompt is bound by arithmetic and stands against the measured matrix rate; of a short one the host sets the "
+        "time, which launches its kernels one by one in every mode. A cross marks cells in which no "
         "kernel runs for over a fifth of a step: there the host, and not the precision, sets the speed. At "
         "large batches a step computes more, and the share of the bandwidth falls for that reason.",
         "Hardware",
@@ -96,7 +97,7 @@ FIGURES = (
         "memory",
         "plot_memory",
         "Memory: predicted, and measured",
-        "Left, each cell's memory as predicted from shapes before the run, against the GPU memory of its process. Right, "
+        "Left, each cell's memory as predicted from shapes before the run, against that of its process. Right, "
         "each figure of memory by itself, at the setting named: weights counted from their storages, the KV "
         "cache as held and by formula, what torch allocated and reserved, and the driver's figure of the "
         "process; on a CPU the resident memory of the process.",
@@ -193,8 +194,8 @@ EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
             "What speculative decoding is worth",
             "Left, speed over plain decoding of the same model in the same process, measured and as expected from "
             "acceptance and costs. Right, what a proposal and its check cost in plain steps against the share of "
-            "examined tokens that is accepted, numbered by draft length (k); a curve is what a pass gives at that "
-            "length, so a point below its own curve is worth its cost.",
+            "examined tokens that is accepted; a curve is what a pass gives at a "
+            "draft length (k), so a point below its own curve is worth its cost.",
             "Speculative decoding",
         ),
     ),

@@ -119,12 +119,13 @@ def page_data(
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
     columns = cell_columns(measurements, summary)
-    told = answers(summary, cards_by_cell(measurements))
+    cards = cards_by_cell(measurements)
+    told = answers(summary, cards)
     drawn: dict[str, list[tuple[Figure, str | None]]] = {}
     for figure, picture in pictures(FIGURES, figures):
         drawn.setdefault(figure.category, []).append((figure, picture))
     placed = ELSEWHERE | {category for _, category in TOPICS.values()}
-    ways = both_ways(summary)
+    ways = both_ways(summary, cards)
     ran = processes(measurements, experiments)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
@@ -144,7 +145,7 @@ def page_data(
         "memory_sentences": _about(MEMORY, told),
         "context": list(context_sentences(measurements, summary)),
         "several_lengths": measurements.groupby("model")["prompt_tokens"].nunique().max() > 1,
-        "reversals": list(reversals(ways, (campaign.get("baseline") or {}).get("precision", ""))),
+        "reversals": list(reversals(ways, campaign.get("baseline") or {})),
         "side_by_side": side_by_side_table(ways),
         "waits": list(wait_sentences(measurements)),
         "figures": drawn,
@@ -326,11 +327,18 @@ def _example(summary: pd.DataFrame, campaign: dict[str, Any]) -> str:
 
 
 def _glossary(experiments: Iterable[str]) -> list[tuple[str, str]]:
-    columns = {**schema.measurements.columns, **schema.summary.columns}
+    columns = {**schema.summary.columns, **schema.measurements.columns}
     for experiment in experiments:
         own = table_schema(experiment).columns
         columns |= {f"{experiment}.{name}": own[name] for name in own if name not in columns}
-    return [(name, column.description) for name, column in columns.items()]
+    return [(name, _described(name, column.description)) for name, column in columns.items()]
+
+
+def _described(name: str, description: str) -> str:
+    """What a column of measurements means, and how the summary has made it one of a cell."""
+    if name in schema.summary.columns and schema.summary.columns[name].description != description:
+        return f"{description}; in summary.parquet: {schema.summary.columns[name].description}"
+    return description
 
 
 def _json(value: Any) -> str:

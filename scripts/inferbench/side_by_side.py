@@ -6,8 +6,9 @@ precisions look alike or stand in the order of their kernel counts, whatever the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -18,16 +19,27 @@ from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED = "decode_tokens_per_s"
 HOST, CAPTURED = "generate", ["cuda_graph", "compiled"]
-SAME = ["device_name", "model", "workload", "batch_size", "attention"]
-AXES = [*SAME, "precision"]
+AXES = ["device_name", "model", "workload", "batch_size", "attention", "precision"]
+#: Axes of which both ways say which value is the faster.
+JUDGED = ("precision", "attention")
 
 
-def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
-    """Cells that may be ranked, were run by `generate()` and captured: indexed by SAME and precision, a column
-    per execution and quantity. Compared with each other are cells of one kind of device."""
+def both_ways(summary: pd.DataFrame, cards: Mapping[str, str]) -> pd.DataFrame:
+    """Cells that may be ranked, were run by `generate()` and captured: indexed by AXES, a column per execution and
+    quantity. Compared with each other are cells of one kind of device. cards: by cell, the cards that it ran on."""
     ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
-    ranked = ranked.assign(device_name=ranked["device_name"].fillna("unknown device"))
-    columns = [SPEED, f"{SPEED}_low", f"{SPEED}_high", "gpu_busy_fraction", "decode_mbu", "model_source"]
+    ranked = ranked.assign(
+        device_name=ranked["device_name"].fillna("unknown device"), cards=ranked["cell"].map(cards)
+    )
+    columns = [
+        SPEED,
+        f"{SPEED}_low",
+        f"{SPEED}_high",
+        "gpu_busy_fraction",
+        "decode_mbu",
+        "model_source",
+        "cards",
+    ]
     wide = ranked.pivot(index=AXES, columns="execution", values=columns)
     declared = pd.MultiIndex.from_frame(ranked[AXES].drop_duplicates())
     wide = wide.reindex(declared, columns=pd.MultiIndex.from_product([columns, [HOST, *CAPTURED]]))
@@ -71,40 +83,44 @@ def _per_cent(shares: pd.Series) -> list[str]:
     return [number(100 * share) for share in shares.astype("Float64")]
 
 
-def reversals(wide: pd.DataFrame, reference: str) -> Iterator[str]:
-    """A sentence for each pair of precisions that `generate()` puts in another order than captured steps, or
-    that only one of the two ways tells apart. reference: the precision to compare with, where it is there."""
+def reversals(wide: pd.DataFrame, baseline: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each pair of precisions, and of attention backends, that `generate()` puts in another order than
+    captured steps, or that only one of the two ways tells apart. baseline: what to compare with, where it is there."""
     cells = _cells(wide)
-    _, varying = split_axes(cells, SAME) if len(cells) else ("", [])
-    named = cells.groupby(SAME, sort=False)
-    for key, own in wide.groupby(SAME, sort=False):
-        where = [row_label(named.get_group(key).iloc[0], varying)] if varying else []
-        own = own.droplevel(SAME)
-        base = reference if reference in own.index else precision_order(own.index)[0]
-        for precision in precision_order(own.index):
-            both = own.loc[[precision, base]]
-            mode = next((mode for mode in CAPTURED if both[SPEED][mode].notna().all()), None)
-            if precision == base or mode is None:
-                continue
-            (by_host, told), (by_gpu, also_told) = _against(both, HOST), _against(both, mode)
-            if by_host != by_gpu:
-                yield (
-                    f"{', '.join([*where, f'{precision} against {base}'])}: by generate() {told},"
-                    f" captured ({mode}) {also_told}."
-                )
+    for axis in JUDGED if len(cells) else ():
+        same = [other for other in AXES if other != axis]
+        _, varying = split_axes(cells, same)
+        named = cells.groupby(same, sort=False)
+        for key, own in wide.groupby(same, sort=False):
+            where = [row_label(named.get_group(key).iloc[0], varying)] if varying else []
+            own = own.droplevel(same)
+            names = precision_order(own.index) if axis == "precision" else list(own.index)
+            base = baseline[axis] if baseline.get(axis) in names else names[0]
+            for name in names:
+                both = own.loc[[name, base]]
+                mode = next((mode for mode in CAPTURED if both[SPEED][mode].notna().all()), None)
+                if name == base or mode is None:
+                    continue
+                (by_host, told), (by_gpu, also_told) = _against(both, HOST), _against(both, mode)
+                if by_host != by_gpu:
+                    yield (
+                        f"{', '.join([*where, f'{name} against {base}'])}: by generate() {told},"
+                        f" captured ({mode}) {also_told}."
+                    )
 
 
 def _against(both: pd.DataFrame, execution: str) -> tuple[int, str]:
-    """(1 where the first of two precisions is faster, -1 slower, 0 where intervals do not tell; the same in words)."""
+    """(1 where the first of two cells is faster, -1 slower, 0 where intervals do not tell; the same in words)."""
     one, other = both[SPEED][execution].astype(float)
     ends = both[[f"{SPEED}_low", f"{SPEED}_high"]].xs(execution, axis=1, level=1)
     sure = certainty(*ends.itertuples(index=False, name=None))
-    rates = f"({number(one)} and {number(other)} tokens/s, {sure})"
+    apart = ", different cards" if both["cards"][execution].nunique() > 1 else ""
+    rates = f"({number(one)} and {number(other)} tokens/s, {sure}{apart})"
     ratio = one / other
     if sure == NO_INTERVALS:
         return 0, f"no order can be told {rates}"
     if sure == OVERLAP or 1 / (1 + MIN_DIFFERENCE) <= ratio <= 1 + MIN_DIFFERENCE:
         return 0, f"not told apart {rates}"
-    return int(
-        ratio > 1
-    ) or -1, f"{number(100 * abs(ratio - 1))}% {'faster' if ratio > 1 else 'slower'} {rates}"
+    faster = ratio > 1
+    size = f"{number(100 * abs(ratio - 1))}% {'faster' if faster else 'slower'}"
+    return (1 if faster else -1), f"{size} {rates}"

@@ -149,7 +149,7 @@ def test_filters_narrow_plot_and_table_and_are_taken_back(open_report, demo):
     drawn(page, 16)
     assert len(table(page)) == 24
     page.fill("#search", "no such cell")
-    page.get_by_text("None of these cells has both numbers.").wait_for()
+    page.locator("#plot").get_by_text("No cell is left.").wait_for()
     assert page.inner_text("#page") == "No cell is left."
     page.fill("#search", "")
     drawn(page, 16)

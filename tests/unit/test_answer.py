@@ -105,10 +105,10 @@ def test_weights_of_a_model_are_told_once_whatever_the_workloads():
     ]
 
 
-def both_ways_run(**rates):
-    """A summary of bf16 and nf4, run by generate() and captured, with these tokens/s."""
+def both_ways_run(precision=("bf16", "nf4"), attention=("sdpa",), **rates):
+    """A summary of two cells, run by generate() and captured, with these tokens/s."""
     measurements = demo_measurements(
-        precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,), replicate=(1,)
+        precision=precision, attention=attention, batch_size=(1,), replicate=(1,)
     )
     parts = [measurements.assign(execution=mode) for mode in ("generate", "cuda_graph")]
     for part, mode in zip(parts, ("generate", "cuda_graph"), strict=True):
@@ -117,40 +117,59 @@ def both_ways_run(**rates):
     return demo_summary(pd.concat(parts, ignore_index=True))
 
 
+BASELINE = {"precision": "bf16", "attention": "sdpa"}
+
+
 def test_where_generate_leads_to_another_conclusion_both_measurements_are_said():
     """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference, and
     intervals that overlap, or are not there, tell no order."""
     reversed_order = both_ways(
-        with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.01)
+        with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.01), {}
     )
-    [sentence] = reversals(reversed_order, "bf16")
+    [sentence] = reversals(reversed_order, BASELINE)
     assert sentence == (
         "nf4 against bf16: by generate() 37.9% slower (18.0 and 29.0 tokens/s, intervals apart), captured (cuda_graph)"
         " 21.6% faster (135 and 111 tokens/s, intervals apart)."
     )
-    hidden = both_ways(with_intervals(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]), 0.001))
-    [sentence] = reversals(hidden, "bf16")
+    hidden = both_ways(
+        with_intervals(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]), 0.001), {}
+    )
+    [sentence] = reversals(hidden, BASELINE)
     assert (
         "nf4 against bf16: by generate() not told apart (20.1 and 20.0 tokens/s, intervals apart)" in sentence
     )
     unsure = both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0])
-    assert not list(reversals(both_ways(unsure), "bf16"))
+    assert not list(reversals(both_ways(unsure, {}), BASELINE))
     known = with_intervals(unsure, 0.01)
     host = known["execution"] == "generate"
     known.loc[host, ["decode_tokens_per_s_low", "decode_tokens_per_s_high"]] = pd.NA
-    [sentence] = reversals(both_ways(known), "bf16")
+    [sentence] = reversals(both_ways(known, {}), BASELINE)
     assert "by generate() no order can be told (18.0 and 29.0 tokens/s, no intervals), captured" in sentence
     wide = with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.15)
-    [sentence] = reversals(both_ways(wide), "bf16")
+    [sentence] = reversals(both_ways(wide, {}), BASELINE)
     # 18 x 1.15 is less than 29 x 0.85; 135 x 0.85 is less than 111 x 1.15.
     assert "37.9% slower (18.0 and 29.0 tokens/s, intervals apart)" in sentence
     assert "not told apart (135 and 111 tokens/s, intervals overlap)" in sentence
     same_order = with_intervals(both_ways_run(generate=[20.0, 22.0], cuda_graph=[111.0, 135.0]), 0.01)
-    assert not list(reversals(both_ways(same_order), "bf16"))
+    assert not list(reversals(both_ways(same_order, {}), BASELINE))
     table = side_by_side_table(reversed_order)
     row = dict(zip(table.columns, table.rows[1], strict=True))
     assert (row["precision"], row["fastest captured ÷ generate()"]) == ("nf4", "7.50")
     assert "batch size 1" in table.common and "execution" not in table.columns
+
+
+def test_of_attention_backends_it_is_said_too_and_so_are_different_cards():
+    """90 against 120 tokens/s is 25.0% slower; of 30.0 and 30.1 nothing is told."""
+    summary = with_intervals(
+        both_ways_run(("bf16",), ("eager", "sdpa"), generate=[30.0, 30.1], cuda_graph=[90.0, 120.0]), 0.01
+    )
+    cards = dict.fromkeys(summary["cell"], "GPU-1")
+    cards[summary.query("attention == 'eager' and execution == 'cuda_graph'")["cell"].iloc[0]] = "GPU-2"
+    [sentence] = reversals(both_ways(summary, cards), BASELINE)
+    assert sentence == (
+        "eager against sdpa: by generate() not told apart (30.0 and 30.1 tokens/s, intervals overlap), captured"
+        " (cuda_graph) 25.0% slower (90.0 and 120 tokens/s, intervals apart, different cards)."
+    )
 
 
 def test_the_batch_at_which_a_precision_stops_paying_is_named():

@@ -193,8 +193,8 @@ def two_precisions():
 
 def test_the_section_says_slopes_and_ratios(two_precisions):
     words = "\n".join(section(two_precisions, pd.DataFrame()).sentences)
-    assert "smollm2-135m, bf16, sdpa, cache off: 100 ms more for each 1,000 tokens of context" in words
-    assert "smollm2-135m, fp32, sdpa, cache dynamic: 8.00 ms more for each 1,000 tokens" in words
+    assert "smollm2-135m, bf16, sdpa, cache off: 100 ms a step for each 1,000 more tokens of context" in words
+    assert "smollm2-135m, fp32, sdpa, cache dynamic: 8.00 ms a step for each 1,000 more tokens" in words
     assert (
         "smollm2-135m, bf16, sdpa: after a prompt of 1,000 tokens a step without a cache takes 4.00 times as long as "
         "with the dynamic cache, 100 ms against 25.0 (no interval)." in words

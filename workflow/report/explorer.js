@@ -27,6 +27,7 @@
   const number = (value) => {
     if (value === null) return "-";
     if (value === 0) return "0";
+    if (value > 0 && value < 5e-7) return "<0.000001";
     return Math.abs(value) < 1e-4 ? tiny.format(value) : usual.format(value);
   };
   const text = (name, place) => {
@@ -51,10 +52,10 @@
   // Which cells are shown, and in which order.
   function shown() {
     const ticked = Object.entries(state.ticked).filter(([, codes]) => codes.size);
-    const search = state.search.toLowerCase();
+    const search = state.search.toLowerCase().split(/\s+/);
     return every.filter(
       (place) =>
-        data.cells[place].toLowerCase().includes(search) &&
+        search.every((word) => data.cells[place].toLowerCase().includes(word)) &&
         ticked.every(([name, codes]) => codes.has(columns[name].codes[place])),
     );
   }
@@ -134,6 +135,7 @@
     const used = new Set(rows.map((row) => row.group));
     const domain = group.words.filter((word) => used.has(word));
     const palette = data.styles[state.group] || data.styles.others;
+    const longest = Math.max(...domain.map((word) => word.length));
     const look = domain.map((word) => palette[group.words.indexOf(word) % palette.length]);
     const yScale = scaleOf(rows, "y", "low", "high");
     const xScale = x.words ? null : scaleOf(rows, "x", "x_low", "x_high");
@@ -145,12 +147,15 @@
       Object.assign(spec.encoding.x, { sort: order, scale: { domain: order }, title: x.title });
       // Roughly: a letter takes 7 pixels, and words stand 2 letters apart.
       if (order.join("  ").length * 7 > width) spec.encoding.x.axis.labelAngle = -40;
-      spec.encoding.xOffset.scale = { domain };
+      else spec.encoding.x.axis.labelLimit = 0;
+      // Marks of one group at each place need no room beside each other.
+      if (state.x === state.group) delete spec.encoding.xOffset;
+      else spec.encoding.xOffset.scale = { domain };
     } else Object.assign(spec.encoding.x, { scale: xScale, title: title(x, xScale) });
     for (const { encoding = {} } of spec.layer) {
       if (encoding.color) {
         encoding.color.scale = { domain, range: look.map(([colour]) => colour) };
-        encoding.color.legend.columns = Math.max(1, Math.floor(width / 150));
+        encoding.color.legend.columns = Math.max(1, Math.floor(width / Math.max(150, 50 + 8 * longest)));
       }
       if (encoding.shape) {
         encoding.shape.scale = { domain, range: look.map(([, shape]) => shape) };
@@ -177,7 +182,7 @@
       plot.dataset.drawn = rows.length;
       if (!rows.length) {
         view = null;
-        plot.replaceChildren(element("p", "None of these cells has both numbers."));
+        plot.replaceChildren(element("p", all ? "None of these cells has both numbers." : "No cell is left."));
         return;
       }
       // Above some thousand marks a canvas stays quick where as many elements do not.
@@ -298,7 +303,9 @@
   byId("choices").addEventListener("reset", () => {
     // The form's own fields are reset after this event.
     setTimeout(() => {
-      Object.assign(state, start, { search: "", ticked: {} });
+      Object.assign(state, start, { search: "", ticked: {}, chosen: -1 });
+      byId("details").replaceChildren(element("p", "No cell is chosen.", { class: "quiet" }));
+      byId("details").classList.remove("filled");
       for (const key of ["x", "y", "group"]) byId(`choose-${key}`).value = state[key];
       changed();
     });
@@ -309,8 +316,10 @@
     state.page = 0;
     drawTable(printRows);
     state.page = page;
+    // A head that is repeated on every sheet is printed without its buttons.
+    for (const cell of head.children) cell.textContent = columns[cell.dataset.column].title;
   });
-  addEventListener("afterprint", () => drawTable());
+  addEventListener("afterprint", () => (fillHead(), drawTable()));
 
   const groups = [...new Set([...data.varying, "precision", "device_name"])].filter((name) => columns[name]);
   fillSelect("choose-y", quantities, "y");

@@ -59,7 +59,8 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     )
     yield (
         f"{subject}: {best['batch_size']} prompts take {number(best['one_by_one_s'])} s one by one and "
-        f"{number(best['batch_s'])} s as one batch, {number(best['speedup'])} times as fast{interval}, although "
+        f"{number(best['batch_s'])} s as one batch, in the mean of the replicates {number(best['speedup'])} times as "
+        f"fast{interval}, although "
         f"{number(100 * best['padding_share'])}% of the batch's prompt tokens are padding. In the batch a user sees "
         f"{number(best['batch_user_tokens_per_s'])} tokens/s, served alone "
         f"{number(best['one_by_one_user_tokens_per_s'])}."

@@ -43,7 +43,7 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             continue
         flat = line["slope_low"] <= 0 <= line["slope_high"]
         yield (
-            f"{subject}, cache {cache}: {number(line['slope_ms'])} ms more for each 1,000 tokens of context "
+            f"{subject}, cache {cache}: {number(line['slope_ms'])} ms a step for each 1,000 more tokens of context "
             f"({interval_words(line['slope_low'], line['slope_high'])})"
             + (", which is not told apart from no growth." if flat else ".")
         )
@@ -63,7 +63,7 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
 def _slope_table(lines: pd.DataFrame):
     texts = {axis: lines[axis] for axis in (*SUBJECT, "cache")}
     texts["at no context, ms"] = lines["base_ms"].map(number)
-    texts["more per 1,000 tokens, ms"] = with_interval(
+    texts["per 1,000 more tokens, ms"] = with_interval(
         lines["slope_ms"], lines["slope_low"], lines["slope_high"]
     )
     return table_of(texts, {*SUBJECT, "cache"})

@@ -24,7 +24,7 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "Quality by precision",
         "How much of the model's quality does a precision cost? A fixed text is read token by token, and the "
         "distribution of each next token is compared with the reference precision's. Precisions are ranked by KL "
-        "divergence: on a text of this length perplexities can change places, divergences do not.",
+        "divergence, which counts every change of the distribution; in a perplexity changes for better and worse cancel.",
         [sentence for own in subjects for sentence in _sentences(own, table)],
         [(f"Distance from the reference, nearest first; 95% intervals over {windows} windows", _table(order))]
         if len(order)

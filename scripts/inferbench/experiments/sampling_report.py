@@ -41,7 +41,12 @@ def _sentences(own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
             f"({number(likely.max())} nats a token) and those of {_where(told, likely, likely.min())} least "
             f"({number(likely.min())}). The most varied are those of {_where(told, varied, varied.max())} "
             f"({100 * varied.max():.0f}% of pairs of tokens are distinct), the least those of "
-            f"{_where(told, varied, varied.min())} ({100 * varied.min():.0f}%)."
+            f"{_where(told, varied, varied.min())} ({100 * varied.min():.0f}%)"
+            + (
+                ", which says the same with every seed."
+                if told.loc[varied.idxmin(), "strategy"] == "greedy"
+                else "."
+            )
         )
     elif told.empty:
         yield f"{subject}: random weights say nothing, so only speed is shown."

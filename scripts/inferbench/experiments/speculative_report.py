@@ -50,7 +50,8 @@ def _sentences(cells: pd.DataFrame) -> Iterator[str]:
     rounded = greedy[greedy["precision"] != "fp32"]
     if len(rounded):
         yield (
-            f"Greedy in the other precisions: {number(100 * rounded['equal_texts'].mean())}% of the texts are equal. A "
+            f"Greedy in {', '.join(dict.fromkeys(rounded['precision']))}: {number(100 * rounded['equal_texts'].mean())}% "
+            "of the texts equal those of plain decoding. A "
             "pass over several tokens rounds otherwise than a pass over one, and may turn a near tie."
         )
     if cells["host_bound"].any():
@@ -73,11 +74,13 @@ def _outcome(best: pd.Series, lengths: int) -> str:
         if pd.notna(best["speedup_low"])
         else ""
     )
+    share = best["proposing_share"]
+    seldom = f", {number(100 * share)}% of the passes having a proposal to check" if share < 1 else ""
     speed = (
         f"{start}{number(100 * best['accepted_share'])}% of the proposed tokens are accepted (95% interval "
         f"{number(100 * best['accepted_share_low'])} to {number(100 * best['accepted_share_high'])}) and a pass of the main "
-        f"model gives {number(best['tokens_per_pass'])} tokens; {number(best['speedup'])} times the plain speed{spread}, "
-        f"expected from acceptance and costs {number(best['expected_speedup'])}."
+        f"model gives {number(best['tokens_per_pass'])} tokens{seldom}; {number(best['speedup'])} times the plain "
+        f"speed{spread}, expected from acceptance and costs {number(best['expected_speedup'])}."
     )
     return speed + (f" {_why_slower(best)}" if best["speedup"] < 1 - SAME and not unsure else "")
 

@@ -51,7 +51,7 @@ def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
     centre, low, high = (
         f"{100 * cost[name]:+.1f}%" for name in ("overhead", "overhead_low", "overhead_high")
     )
-    words = f"{subject}: streaming changes the time of the whole run by {centre}"
+    words = f"{subject}: streaming changes the time from the first token to the last by {centre}"
     if pd.isna(cost["overhead_low"]):
         words += " (fewer than 3 replicates: no interval)"
     else:

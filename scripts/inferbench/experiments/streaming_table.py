@@ -32,7 +32,8 @@ COLUMNS = {
     ),
     "handover_p99_ms": number("the same, 99th percentile"),
     "overhead": number(
-        "streamed run_ms / that of the same round not streamed, less 1; centre of rounds", None
+        "time from the first token to the last, streamed / not streamed in the same round, less 1; centre of rounds",
+        None,
     ),
     "overhead_low": number("lower end of its 95% interval over rounds; null under 3 rounds", None),
     "overhead_high": number("upper end", None),
@@ -83,14 +84,15 @@ def latencies(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def overhead(runs: pd.DataFrame) -> dict[str, float]:
-    """How much longer a streamed run takes than the one beside it, as a share of that, and its 95% interval.
+    """How much longer a streamed run takes from its first token to its last than the one beside it, as a share of
+    that, and its 95% interval. The time before the first token is prefill's, and would drown it.
 
     `runs` as `token_times` gives them, of one cell: a job's are its rounds, and the interval is over these; those
     of several replicates count one each, the centre of its rounds.
     """
-    ends = runs[runs["token"] == runs["token"].max()]
-    run = [name for name in ("replicate", "round") if name in ends]
-    pairs = ends.pivot(index=run, columns="way", values="at_ms")
+    run = [name for name in ("replicate", "round") if name in runs]
+    at = runs.pivot(index=[*run, "token"], columns="way", values="at_ms")
+    pairs = at.xs(runs["token"].max(), level="token") - at.xs(1, level="token")
     ratios = pairs[STREAMED] / pairs[PLAIN]
     several = "replicate" in run
     each = statistics.centre(ratios.unstack("round").to_numpy()) if several else ratios.to_numpy()
