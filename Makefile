@@ -14,7 +14,7 @@ ACTIVATE := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
-	@$(ACTIVATE) snakemake --configfile config/config.yaml --logger rich
+	@$(ACTIVATE) snakemake --configfile config/config.yaml $$(test -t 2 && echo --logger rich)
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
 test: .venv/installed

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import figures, schema
-from inferbench.compare import METRICS, CompareError, changes, common_cells, compare, load
+from inferbench.compare import METRICS, CompareError, changes, common_cells, compare, load, other_meaning
 from inferbench.faults import fault_sentences
 from inferbench.presentation import number
 
@@ -54,6 +54,11 @@ def preamble(a: pd.DataFrame, b: pd.DataFrame, comparison: pd.DataFrame) -> list
     only = [side["cell"].nunique() - common for side in (a, b)]
     lines = [f"{common} cells in both campaigns, {only[0]} only in A, {only[1]} only in B"]
     lines += [f"{name}: A {in_a}; B {in_b}" for name, (in_a, in_b) in changes(a, b).items()]
+    if others := other_meaning(a, b):
+        lines.append(
+            f"{others} of these cells were asked for otherwise in A than in B: seed, threads, prompts, when to stop"
+            " measuring, packages or Hydra files differ"
+        )
     lines += [
         f"{name}: {sentence}" for name, side in (("A", a), ("B", b)) for sentence in fault_sentences(side)
     ]

@@ -12,7 +12,7 @@ import yaml
 
 from inferbench.cells import GROUPS, Cell, expand
 from inferbench.experiment_cells import OWN, SHARED
-from inferbench.fingerprint import HYDRA_DIR, REPOSITORY
+from inferbench.fingerprint import FILES, HYDRA_DIR, REPOSITORY
 
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -118,12 +118,30 @@ def _check_names(campaign: Mapping[str, Any]) -> None:
                 f" there are {', '.join(known)}."
             )
     for experiment, declared in campaign["experiments"].items():
-        known = yaml.safe_load((HYDRA_DIR / "experiment" / f"{experiment}.yaml").read_text())
-        if unknown := sorted(set(declared["settings"]) - (set(known) - {"defaults", "name"})):
-            raise CampaignError(
-                f"experiments.{experiment}.settings: unknown key {', '.join(unknown)}; the keys here are"
-                f" {', '.join(sorted(set(known) - {'defaults', 'name'}))}."
-            )
+        _check_settings(experiment, declared["settings"])
+
+
+def _check_settings(experiment: str, settings: Mapping[str, Any]) -> None:
+    """Each setting must be what its Hydra file has there: Hydra itself would say so only when the job has begun."""
+    known = yaml.safe_load((HYDRA_DIR / "experiment" / f"{experiment}.yaml").read_text())
+    known = {key: value for key, value in known.items() if key not in ("defaults", "name")}
+    where = f"experiments.{experiment}.settings"
+    if unknown := sorted(set(settings) - set(known)):
+        raise CampaignError(
+            f"{where}: unknown key {', '.join(unknown)}; the keys here are {', '.join(sorted(known))}."
+        )
+    for key, value in settings.items():
+        usual = known[key]
+        fits = isinstance(value, list) and value if isinstance(usual, list) else not isinstance(value, list)
+        one = usual[0] if isinstance(usual, list) else usual
+        for item in value if fits and isinstance(value, list) else [value]:
+            fits = fits and type(item) is type(one) and not (isinstance(item, int) and item < 1)
+        if not fits:
+            wanted = "a whole number from 1" if isinstance(one, int) else "a text"
+            wanted = f"a list, each {wanted}" if isinstance(usual, list) else wanted
+            raise CampaignError(f"{where}.{key}: {json.dumps(value)} does not fit; it is {wanted}.")
+        if key in FILES and not (REPOSITORY / value).is_file():
+            raise CampaignError(f"{where}.{key}: there is no file {value} in the repository.")
 
 
 def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:
@@ -135,5 +153,5 @@ def _check_baseline(campaign: Mapping[str, Any], cells: Iterable[Cell]) -> None:
     if not any(cell.matches(campaign["baseline"]) for cell in cells):
         raise CampaignError(
             f"baseline {json.dumps(campaign['baseline'])} matches no cell of campaign {campaign['campaign']};"
-            " name values of its axes."
+            " give the key baseline (precision bf16 where it is left out) values that its axes have."
         )

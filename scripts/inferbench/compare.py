@@ -96,6 +96,16 @@ def changes(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return found
 
 
+def other_meaning(a: pd.DataFrame, b: pd.DataFrame) -> int:
+    """How many of the common cells have no replicates in `a` and `b` that were asked for the same."""
+    sides = [
+        side.loc[side["valid"]].groupby(list(schema.AXES), observed=True)["fingerprint"].agg(set)
+        for side in (a, b)
+    ]
+    both = pd.concat(sides, axis=1, join="inner", keys=["a", "b"])
+    return sum(not own.a & own.b for own in both.itertuples())
+
+
 def _groups(measurements: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Valid rows of the common cells with the number of their group, and the groups: place and card."""
     valid = measurements[measurements["valid"].to_numpy(bool)]

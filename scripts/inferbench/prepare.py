@@ -70,8 +70,10 @@ def require_checkpoint(model: ModelConfig) -> list[Path]:
     """The weight files of the model's folder. Raises ModelError if they cannot be used."""
     folder = in_repository(model.path)
     if not (folder / "config.json").is_file():
-        make = f"python scripts/prepare_model.py model={model.name}"
-        raise ModelError(f"model {model.name}: there is no checkpoint in {folder}; make it with: {make}")
+        todo = f"make it with: python scripts/prepare_model.py model={model.name}"
+        if model.source is Source.checkpoint and not model.hub_id:
+            todo = "put one there (config.json and *.safetensors), or name a hub_id in its Hydra file."
+        raise ModelError(f"model {model.name}: there is no checkpoint in {folder}; {todo}")
     weights = sorted(folder.glob("*.safetensors"))
     if weights:
         return weights

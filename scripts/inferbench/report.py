@@ -130,10 +130,10 @@ def page_data(
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": _asked(campaign, summary),
-        "faults": list(fault_sentences(measurements)),
+        "notices": [*progress(measurements), *fault_sentences(measurements)],
         "advice_lead": advice_lead,
         "advice": advice,
-        "overview": [*progress(measurements), *overview(summary)],
+        "overview": overview(summary),
         "kernels": kernels(measurements),
         "topics": [
             (axis, title, category, about)

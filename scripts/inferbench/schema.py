@@ -211,6 +211,8 @@ summary = pa.DataFrameSchema(
 
 def read_table(path: Path, schema: pa.DataFrameSchema | None = None) -> pd.DataFrame:
     """The table in a Parquet file, with a schema as `validate` gives it. Raises SchemaError, which names the file."""
+    if not path.is_file():
+        raise SchemaError(f"there is no file {path}")
     try:
         table = pd.read_parquet(path)
         return table if schema is None else validate(table, schema)

@@ -120,6 +120,26 @@ WRONG = {
         CAMPAIGN,
         'baseline {"precision": "fp16"} matches no',
     ),
+    "words for a number of an experiment": (
+        {"experiments": {"kv_cache": {"settings": {"steps": "two"}}}},
+        CAMPAIGN,
+        'experiments.kv_cache.settings.steps: "two" does not fit; it is a whole number from 1.',
+    ),
+    "a number for a list of an experiment": (
+        {"experiments": {"kv_cache": {"settings": {"lengths": 12}}}},
+        CAMPAIGN,
+        "experiments.kv_cache.settings.lengths: 12 does not fit; it is a list, each a whole number from 1.",
+    ),
+    "no windows of an experiment": (
+        {"experiments": {"quality": {"settings": {"windows": 0}}}},
+        CAMPAIGN,
+        "experiments.quality.settings.windows: 0 does not fit",
+    ),
+    "a text of an experiment that is not there": (
+        {"experiments": {"quality": {"settings": {"text": "nofile.txt"}}}},
+        CAMPAIGN,
+        "experiments.quality.settings.text: there is no file nofile.txt in the repository.",
+    ),
     "a limit of nothing": (
         {"limits": {"memory_gb": 0}},
         CAMPAIGN,

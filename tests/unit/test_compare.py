@@ -173,6 +173,13 @@ def test_what_changed_and_that_cards_differ_is_printed(folders, capsys):
     assert "different cards: 12 of 12 ratios are between cards" in printed and "GPU-1 -> GPU-2" in printed
 
 
+def test_cells_that_were_asked_for_otherwise_are_counted(folders, capsys):
+    b = campaign(seed=1)
+    b.loc[b["precision"] == "nf4", "fingerprint"] = "another"
+    compare_campaigns.main(folders(campaign(), b))
+    assert "1 of these cells were asked for otherwise in A than in B" in capsys.readouterr().out
+
+
 def test_what_is_known_to_be_wrong_with_either_side_is_printed(folders, capsys):
     compare_campaigns.main(folders(campaign().assign(code="572673c45ed04290"), campaign(seed=1)))
     printed = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -102,14 +103,18 @@ def test_pickles_are_refused_and_never_mind_beside_safetensors(local, name):
     assert [path.name for path in require_checkpoint(model)] == ["model.safetensors"]
 
 
-def test_no_folder_says_how_to_make_it(local):
+def test_no_folder_says_how_to_make_it_where_it_can_be_made(local):
     folder, model = local
     (folder / "config.json").unlink()
     with pytest.raises(ModelError) as caught:
         require_checkpoint(model)
+    where = f"model own: there is no checkpoint in {folder}; "
     assert str(caught.value) == (
-        f"model own: there is no checkpoint in {folder}; make it with: python scripts/prepare_model.py model=own"
+        f"{where}put one there (config.json and *.safetensors), or name a hub_id in its Hydra file."
     )
+    with pytest.raises(ModelError) as caught:
+        require_checkpoint(replace(model, hub_id="own/own"))
+    assert str(caught.value) == f"{where}make it with: python scripts/prepare_model.py model=own"
 
 
 def refusal(kind, status):

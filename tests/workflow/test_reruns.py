@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from base64 import b64encode
 from collections import Counter
 
 import pytest
@@ -163,6 +164,15 @@ def test_an_edit_of_the_campaign_runs_the_difference(finished, changes, planned)
 def test_a_deleted_cell_is_measured_again(finished):
     cell = "tiny--bf16--sdpa--loop--tiny--b2/1"
     finished.path(cell_file(cell)).unlink()
+    assert finished.planned() == {cell} | DOWNSTREAM
+
+
+def test_a_file_whose_process_was_stopped_as_it_ended_is_made_again_without_being_asked(finished):
+    cell = "tiny--bf16--sdpa--loop--tiny--b2/1"
+    # As Snakemake notes a job that has begun: a file named by the output in base 64.
+    begun = finished.path(".snakemake/incomplete") / b64encode(cell_file(cell).encode()).decode()
+    begun.parent.mkdir(exist_ok=True)
+    begun.write_text('{"external_jobid": null}')
     assert finished.planned() == {cell} | DOWNSTREAM
 
 
