@@ -148,6 +148,9 @@ def test_filters_narrow_plot_and_table_and_are_taken_back(open_report, demo):
     page.get_by_role("button", name="Show all again").click()
     drawn(page, 16)
     assert len(table(page)) == 24
+    page.fill("#search", "nf4 eager b4")
+    drawn(page, 1)
+    assert table(page) == ["smollm2-135m--nf4--eager--loop--short--b4"]
     page.fill("#search", "no such cell")
     page.locator("#plot").get_by_text("No cell is left.").wait_for()
     assert page.inner_text("#page") == "No cell is left."

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from statistics import median
 
 import psutil
 import pytest
@@ -71,6 +72,9 @@ def test_a_measured_cell_has_its_rows_and_where_they_come_from(first_run, comman
     assert {"python", "torch", "transformers"} <= set(provenance["versions"])
     assert provenance["started_at"] < provenance["ended_at"]
     assert provenance["host"] and record["device_name"]
+    # 2 sequences a step: tokens/s by the mean time between tokens of the middle iteration
+    tpots = sorted(sum(row["itl_ms"]) / 5 for row in rows)
+    assert f"ok: decode {2000 / median(tpots):,.1f} tokens/s, time to first token " in done.output
 
 
 def test_a_cell_that_cannot_run_is_a_row_with_its_reason(first_run, command, work):
