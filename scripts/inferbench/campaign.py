@@ -131,17 +131,28 @@ def _check_settings(experiment: str, settings: Mapping[str, Any]) -> None:
             f"{where}: unknown key {', '.join(unknown)}; the keys here are {', '.join(sorted(known))}."
         )
     for key, value in settings.items():
-        usual = known[key]
-        fits = isinstance(value, list) and value if isinstance(usual, list) else not isinstance(value, list)
-        one = usual[0] if isinstance(usual, list) else usual
-        for item in value if fits and isinstance(value, list) else [value]:
-            fits = fits and type(item) is type(one) and not (isinstance(item, int) and item < 1)
-        if not fits:
-            wanted = "a whole number from 1" if isinstance(one, int) else "a text"
-            wanted = f"a list, each {wanted}" if isinstance(usual, list) else wanted
-            raise CampaignError(f"{where}.{key}: {json.dumps(value)} does not fit; it is {wanted}.")
+        rule = _rule(known[key])
+        if not Validator(rule).is_valid(value):
+            raise CampaignError(
+                f"{where}.{key}: {json.dumps(value)} does not fit; it is {rule['description']}."
+            )
         if key in FILES and not (REPOSITORY / value).is_file():
             raise CampaignError(f"{where}.{key}: there is no file {value} in the repository.")
+
+
+def _rule(usual: Any) -> dict[str, Any]:
+    """The JSON schema of whatever is of the kind of `usual`: a text, a count, or a list of one of these."""
+    if isinstance(usual, list):
+        each = _rule(usual[0])
+        return {
+            "type": "array",
+            "minItems": 1,
+            "items": each,
+            "description": f"a list, each {each['description']}",
+        }
+    if isinstance(usual, int):
+        return {"type": "integer", "minimum": 1, "description": "a whole number from 1"}
+    return {"type": "string", "description": "a text"}
 
 
 def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:

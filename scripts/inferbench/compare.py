@@ -98,10 +98,7 @@ def changes(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 def other_meaning(a: pd.DataFrame, b: pd.DataFrame) -> int:
     """How many of the common cells have no replicates in `a` and `b` that were asked for the same."""
-    sides = [
-        side.loc[side["valid"]].groupby(list(schema.AXES), observed=True)["fingerprint"].agg(set)
-        for side in (a, b)
-    ]
+    sides = [side.loc[side["valid"]].groupby(list(schema.AXES))["fingerprint"].agg(set) for side in (a, b)]
     both = pd.concat(sides, axis=1, join="inner", keys=["a", "b"])
     return sum(not own.a & own.b for own in both.itertuples())
 

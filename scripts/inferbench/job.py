@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from inferbench import config as configs
 from inferbench import provenance
 from inferbench.cell_file import CellFileError, write_cell
-from inferbench.derive import measurement
+from inferbench.derive import speeds
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.lease import LeaseError, leased_devices
 from inferbench.prepare import ModelError, require_checkpoint
@@ -49,19 +49,18 @@ def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
     about["ended_at"] = provenance.now()
     output = Path(resolved.output)
     write_cell(output, about, record)
-    told = _speeds(about, record) + str(output) if record["status"] == "ok" else record["reason"]
-    return f"{record['status']}: {told}"
+    return f"{record['status']}: {record.get('reason') or _told(plain, record) + str(output)}"
 
 
-def _speeds(about: dict[str, Any], record: dict[str, Any]) -> str:
+def _told(plain: dict[str, Any], record: dict[str, Any]) -> str:
     """What a person who runs a cell of the grid by hand wants to know of it, before the name of its file."""
     if "iterations" not in record:
         return ""
-    row = measurement(about, record, record["iterations"])
-    flags = f", {row['flags']}" if row["flags"] else ""
+    own = speeds(record, record["iterations"], plain["batch_size"])
+    flags = f", {','.join(record['flags'])}" if record["flags"] else ""
     return (
-        f"decode {row['decode_tokens_per_s']:,.1f} tokens/s, time to first token {row['ttft_ms']:,.1f} ms, weights"
-        f" {row['weight_bytes'] / 1e9:.3f} GB{flags}, in "
+        f"decode {own['decode_tokens_per_s']:,.1f} tokens/s, time to first token {own['ttft_ms']:,.1f} ms, weights"
+        f" {record['weight_bytes'] / 1e9:.3f} GB{flags}, in "
     )
 
 

@@ -336,9 +336,10 @@ def _glossary(experiments: Iterable[str]) -> list[tuple[str, str]]:
 
 def _described(name: str, description: str) -> str:
     """What a column of measurements means, and how the summary has made it one of a cell."""
-    if name in schema.summary.columns and schema.summary.columns[name].description != description:
-        return f"{description}; in summary.parquet: {schema.summary.columns[name].description}"
-    return description
+    own = schema.summary.columns.get(name)
+    if own is None or own.description == description:
+        return description
+    return f"{description}; in summary.parquet: {own.description}"
 
 
 def _json(value: Any) -> str:

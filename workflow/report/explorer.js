@@ -16,6 +16,7 @@
   // Batch sizes, where there are several, are the last axis.
   const start = { y: quantities[0], x: axes.findLast((axis) => axis !== "precision") || "batch_size", group: "precision", sort: null, down: false, page: 0 };
   const state = { ...start, search: "", ticked: {}, chosen: -1 };
+  const unchosen = byId("details").firstElementChild;
   let view = null;
   let drawing = Promise.resolve();
 
@@ -304,7 +305,7 @@
     // The form's own fields are reset after this event.
     setTimeout(() => {
       Object.assign(state, start, { search: "", ticked: {}, chosen: -1 });
-      byId("details").replaceChildren(element("p", "No cell is chosen.", { class: "quiet" }));
+      byId("details").replaceChildren(unchosen);
       byId("details").classList.remove("filled");
       for (const key of ["x", "y", "group"]) byId(`choose-${key}`).value = state[key];
       changed();
