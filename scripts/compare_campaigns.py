@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"compare_campaigns: {error}", file=sys.stderr)
         return 2
     print("\n".join(preamble(a, b, comparison)))
-    print(printed(comparison).to_string(index=False))
+    print(printed(comparison))
     counts = comparison["finding"].value_counts()
     print("\n" + ", ".join(f"{count} {finding}" for finding, count in counts.items()))
     if arguments.output:
@@ -83,14 +83,17 @@ def card_names(rows: pd.DataFrame) -> pd.Series:
     return one.where(~rows["between_cards"], one + " -> " + short["card_b"])
 
 
-def printed(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The comparison as text. Cards are named where a cell has more than one pair, or two cards."""
-    rows = comparison
+def printed(comparison: pd.DataFrame) -> str:
+    """The comparison as text: below each cell its metrics, then the cells that one side has no value of.
+
+    Cards are named where a cell has more than one pair, or two cards.
+    """
+    absent = comparison["finding"].str.startswith("no valid value")
+    rows, nothing = comparison[~absent], comparison[absent].drop_duplicates(["cell", "finding"])
     interval = "[" + rows["low"].map("{:.4f}".format) + ", " + rows["high"].map("{:.4f}".format) + "]"
     table = pd.DataFrame(
         {
-            "cell": rows["cell"],
-            "metric": rows["metric"],
+            "metric": rows["metric"].str.ljust(max(map(len, METRICS))),
             "A": rows["a"].map(lambda value: number(value, 4)),
             "B": rows["b"].map(lambda value: number(value, 4)),
             "n": rows["replicates_a"].astype(str) + "/" + rows["replicates_b"].astype(str),
@@ -100,9 +103,18 @@ def printed(comparison: pd.DataFrame) -> pd.DataFrame:
             "finding": rows["finding"],
         }
     )
+    places = rows["cell"]
     if rows["between_cards"].any() or rows.duplicated(["cell", "metric"]).any():
-        table["card"] = card_names(rows)
-    return table
+        places = places + ", " + card_names(rows)
+    lines = []
+    if len(rows):
+        header, *texts = table.to_string(index=False).splitlines()
+        lines.append(f"  {header}")
+        for text, place, first in zip(texts, places, ~places.duplicated(), strict=True):
+            lines += [place] * first + [f"  {text}"]
+    for finding, cells in nothing.groupby("finding")["cell"]:
+        lines += ["", f"{finding}:", *(f"  {cell}" for cell in cells)]
+    return "\n".join(lines)
 
 
 def draw(comparison: pd.DataFrame) -> plt.Figure:

@@ -31,7 +31,7 @@ from inferbench.presentation import (
     shown_setting,
     weights_source,
 )
-from inferbench.statistics import MIN_DIFFERENCE
+from inferbench.statistics import MIN_DIFFERENCE, TOO_FEW
 
 SPEED, PREFILL = "decode_tokens_per_s", "prefill_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
@@ -59,10 +59,14 @@ def overview(summary: pd.DataFrame) -> list[str]:
     sentences = [f"{counted(len(summary), 'cell')} declared: {', '.join(parts)}."]
     findings = summary.loc[summary["finding"].isin(["faster", "slower", "same", "unclear"]), "finding"]
     if len(findings):
-        counts = ", ".join(f"{count} {finding}" for finding, count in findings.value_counts().items())
-        rest = int((ok & ~summary["is_baseline"]).sum()) - len(findings)
-        unsaid = f"; of {rest} more nothing can be said" if rest else ""
-        sentences.append(f"Decode speed of cells against their baseline on the same card: {counts}{unsaid}.")
+        counts = [f"{count} {finding}" for finding, count in findings.value_counts().items()]
+        too_few = int((ok & (summary["finding"] == TOO_FEW)).sum())
+        rest = int((ok & ~summary["is_baseline"]).sum()) - len(findings) - too_few
+        counts += [f"{too_few} with too few replicates on a shared card"] if too_few else []
+        counts += [f"{rest} without a comparison"] if rest else []
+        sentences.append(
+            f"Decode speed of cells against their baseline on the same card: {', '.join(counts)}."
+        )
     return sentences
 
 

@@ -23,6 +23,26 @@ def with_intervals(summary, share):
     return summary.assign(**ends, replicates_valid=summary["replicates_valid"].where(summary["valid"], 0) * 3)
 
 
+def test_the_overview_says_why_a_cell_has_no_finding():
+    summary = demo_summary(demo_measurements()).head(7)
+    findings = [
+        "baseline",
+        "faster",
+        "faster",
+        "unclear",
+        "too few replicates",
+        "no baseline cell",
+        "no valid replicate",
+    ]
+    status = ["ok"] * 6 + ["oom"]
+    summary = summary.assign(finding=findings, status=status, is_baseline=[True] + [False] * 6)
+    assert overview(summary) == [
+        "7 cells declared: 6 ok, 1 out of memory.",
+        "Decode speed of cells against their baseline on the same card: 2 faster, 1 unclear,"
+        " 1 with too few replicates on a shared card, 1 without a comparison.",
+    ]
+
+
 def test_effects_and_memory_of_the_demo():
     words = say(demo_summary(demo_measurements()))
     assert "24 cells declared: 16 ok, 8 unsupported." in words

@@ -173,6 +173,23 @@ def test_what_changed_and_that_cards_differ_is_printed(folders, capsys):
     assert "different cards: 12 of 12 ratios are between cards" in printed and "GPU-1 -> GPU-2" in printed
 
 
+def test_a_cell_is_named_once_above_its_metrics_and_one_without_a_value_at_the_end(folders, capsys):
+    b = campaign(seed=1)
+    b.loc[b["precision"] == "nf4", ["status", "valid"]] = ["failed", False]
+    compare_campaigns.main(folders(campaign(), b))
+    lines = capsys.readouterr().out.splitlines()
+    cells = [line for line in lines if line.strip().startswith("smollm2-135m--")]
+    assert len(cells) == 4 and "nf4" in cells[3]
+    first = lines.index(cells[0])
+    assert [line.split()[0] for line in lines[first + 1 : first + 4]] == list(METRICS)
+    assert lines[lines.index(cells[3]) - 1] == "no valid value in B:"
+
+
+def test_two_campaigns_without_a_value_to_compare_are_listed(folders, capsys):
+    assert compare_campaigns.main(folders(campaign(), campaign().assign(valid=False))) == 0
+    assert "no valid value in B:\n  smollm2-135m--" in capsys.readouterr().out
+
+
 def test_cells_that_were_asked_for_otherwise_are_counted(folders, capsys):
     b = campaign(seed=1)
     b.loc[b["precision"] == "nf4", "fingerprint"] = "another"
