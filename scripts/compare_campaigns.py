@@ -84,12 +84,16 @@ def card_names(rows: pd.DataFrame) -> pd.Series:
 
 
 def printed(comparison: pd.DataFrame) -> str:
-    """The comparison as text: below each cell its metrics, then the cells that one side has no value of.
-
-    Cards are named where a cell has more than one pair, or two cards.
-    """
+    """The comparison as text: below each cell its metrics, at the end the cells that one side has no value of."""
     absent = comparison["finding"].str.startswith("no valid value")
-    rows, nothing = comparison[~absent], comparison[absent].drop_duplicates(["cell", "finding"])
+    lines = [] if absent.all() else metrics_by_cell(comparison[~absent])
+    for finding, cells in comparison[absent].groupby("finding")["cell"]:
+        lines += ["", f"{finding}:", *(f"  {cell}" for cell in cells.unique())]
+    return "\n".join(lines)
+
+
+def metrics_by_cell(rows: pd.DataFrame) -> list[str]:
+    """A line per metric below one per cell, which names the cards where a cell has more than one pair, or two."""
     interval = "[" + rows["low"].map("{:.4f}".format) + ", " + rows["high"].map("{:.4f}".format) + "]"
     table = pd.DataFrame(
         {
@@ -106,15 +110,11 @@ def printed(comparison: pd.DataFrame) -> str:
     places = rows["cell"]
     if rows["between_cards"].any() or rows.duplicated(["cell", "metric"]).any():
         places = places + ", " + card_names(rows)
-    lines = []
-    if len(rows):
-        header, *texts = table.to_string(index=False).splitlines()
-        lines.append(f"  {header}")
-        for text, place, first in zip(texts, places, ~places.duplicated(), strict=True):
-            lines += [place] * first + [f"  {text}"]
-    for finding, cells in nothing.groupby("finding")["cell"]:
-        lines += ["", f"{finding}:", *(f"  {cell}" for cell in cells)]
-    return "\n".join(lines)
+    header, *texts = table.to_string(index=False).splitlines()
+    lines = [f"  {header}"]
+    for text, place, first in zip(texts, places, ~places.duplicated(), strict=True):
+        lines += [place] * first + [f"  {text}"]
+    return lines
 
 
 def draw(comparison: pd.DataFrame) -> plt.Figure:
