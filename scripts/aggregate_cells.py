@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from inferbench.aggregate import collect
 from inferbench.cell_file import CellFileError
+from inferbench.presentation import counted
 from inferbench.schema import SchemaError
 from inferbench.spending import spending_line
 from inferbench.summarise import summarise
@@ -48,7 +49,7 @@ def main() -> None:
     except UnwritableError as error:
         sys.exit(str(error))
     counts = ", ".join(f"{count} {status}" for status, count in measurements["status"].value_counts().items())
-    print(f"{len(measurements)} rows of {len(summary)} cells: {counts}")
+    print(f"{counted(len(measurements), 'row')} of {counted(len(summary), 'cell')}: {counts}")
     missing = measurements[measurements["status"] == "missing"]
     for cell, replicate in missing[["cell", "replicate"]].head(NAMED).itertuples(index=False):
         print(f"missing; to measure it: snakemake {options.cells / cell / f'replicate-{replicate}.parquet'}")

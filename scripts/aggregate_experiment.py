@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from inferbench.cell_file import CellFileError
 from inferbench.experiment_cells import OWN
 from inferbench.experiment_tables import collect_experiment
+from inferbench.presentation import counted
 from inferbench.schema import SchemaError
 from inferbench.whole_files import UnwritableError, whole_file
 
@@ -38,7 +39,7 @@ def main() -> None:
     except (CellFileError, SchemaError, UnwritableError) as error:
         sys.exit(str(error))
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    print(f"{options.experiment}: {len(table)} rows, {counts}")
+    print(f"{options.experiment}: {counted(len(table), 'row')}, {counts}")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def run(clone, tmp_path_factory):
     declare(checkout)
     done = checkout.snakemake()
     assert done.code == 0, done.output
+    # 2 caches at 3 lengths.
+    assert "kv_cache: 6 rows, 6 ok\n" in done.output
     return checkout
 
 

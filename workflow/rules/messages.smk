@@ -53,9 +53,11 @@ def last_words(own, slurm=None):
 
 
 def results(log):
-    """Cells by status, where the device's time went, and the report: of `partial` if that is what ran."""
+    """Cells and experiments by status, where the device's time went, and the report: of `partial` if that is what ran."""
     partial = "(Rule: partial)" in read_log(log)
-    said = Path(f"{RESULTS}/logs/aggregate_{'partial' if partial else 'cells'}.log")
+    part = "_partial" if partial else ""
+    said = [Path(f"{RESULTS}/logs/aggregate_{'partial' if partial else 'cells'}.log")]
+    said += [Path(f"{RESULTS}/logs/aggregate_experiment{part}/{experiment}.log") for experiment in EXPERIMENTS]
     page = Path(f"{RESULTS}/partial/report.html" if partial else f"{RESULTS}/report.html")
-    lines = [with_campaign(said.read_text().rstrip())] if said.exists() else []
+    lines = [with_campaign(log.read_text().rstrip()) for log in said if log.exists()]
     return "\n".join(lines + [f"The report is {page}"] * page.exists())
