@@ -22,6 +22,10 @@ CAMPAIGNS = {
         {"axes": {"precision": ["bf16", "fp8"]}},
         "precision fp8 has no file config/hydra/precision/fp8.yaml; there are bf16, fp16, fp32, fp4, int8,",
     ),
+    "drawn without being published": (
+        {"source": "published"},
+        "source: published draws from results/published/tiny/, which holds no published campaign",
+    ),
 }
 
 

@@ -43,6 +43,11 @@ PLACED = {**CAMPAIGN, "models_dir": MODELS_DIR}
 
 RESULTS = f"results/{CAMPAIGN['campaign']}"
 PUBLISHED = f"results/published/{CAMPAIGN['campaign']}"
+if CAMPAIGN["source"] == "published" and not Path(on_disk(f"{PUBLISHED}/measurements.parquet")).exists():
+    raise WorkflowError(
+        f"source: published draws from {PUBLISHED}/, which holds no published campaign: name one of"
+        " results/published/ with the key campaign, or leave the key source out to measure."
+    )
 REPLICATES = grid.expand(CAMPAIGN)
 CELLS = {cell.name: cell for cell in REPLICATES}
 ORDER = list(grid.measuring_order(REPLICATES, CAMPAIGN["seed"]))
