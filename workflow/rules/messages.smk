@@ -57,7 +57,9 @@ def results(log):
     partial = "(Rule: partial)" in read_log(log)
     part = "_partial" if partial else ""
     said = [Path(f"{RESULTS}/logs/aggregate_{'partial' if partial else 'cells'}.log")]
-    said += [Path(f"{RESULTS}/logs/aggregate_experiment{part}/{experiment}.log") for experiment in EXPERIMENTS]
+    said += [
+        Path(f"{RESULTS}/logs/aggregate_experiment{part}/{experiment}.log") for experiment in EXPERIMENTS
+    ]
     page = Path(f"{RESULTS}/partial/report.html" if partial else f"{RESULTS}/report.html")
     lines = [with_campaign(log.read_text().rstrip()) for log in said if log.exists()]
     return "\n".join(lines + [f"The report is {page}"] * page.exists())
