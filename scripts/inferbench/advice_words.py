@@ -28,13 +28,15 @@ from inferbench.presentation import (
 from inferbench.schema import AXES
 from inferbench.statistics import MIN_REPLICATES
 
+#: Tokens per second with the prefill.
+WHOLE = "whole_tokens_per_s"
 TITLES = {ONE_STREAM: "For one stream", THROUGHPUT: "For throughput"}
 
 
 @dataclass(frozen=True)
 class Card:
     """One choice. pick: the axes of the cell, or that there is none. certainty: what stands behind the speed.
-    facts: (quantity, value and limit). command: what measures the cell again."""
+    facts: (quantity, value and limit). command: what measures the cell of the `model` again."""
 
     title: str
     aim: str
@@ -44,6 +46,7 @@ class Card:
     facts: list[tuple[str, str]]
     sentences: list[str]
     command: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,21 @@ def opening(
     campaign: Mapping[str, Any],
     limits: Mapping[str, float],
     divergences: Divergences | None,
+    new_tokens: Mapping[str, int],
 ) -> tuple[list[str], list[Subject]]:
     """(what the cards answer, what the number of replicates allows to say, and what holds for every subject; the
     subjects).
 
     campaign: as far as its file is known, for the commands. divergences: None without an experiment on quality.
+    new_tokens: by workload, for the rate with the prefill.
     """
     if not (summary["status"] == "ok").any():
         return ["No cell ended ok, so there is no answer yet."], []
     limits = {name: limits[name] for name in QUANTITIES if name in limits}
     several = summary["workload"].nunique() > 1
+    summary = summary.assign(
+        **{WHOLE: _whole_rate(summary, summary["workload"].map(new_tokens).astype(float))}
+    )
     subjects = [
         _subject(advice, several, campaign, limits, divergences is not None)
         for advice in advise(summary, limits, divergences or {})
@@ -81,6 +89,12 @@ def opening(
         replace(subject, notes=[note for note in subject.notes if note not in shared]) for subject in subjects
     ]
     return [*_lead(summary, limits), *shared], own
+
+
+def _whole_rate(summary: pd.DataFrame, new_tokens: pd.Series) -> pd.Series:
+    """Tokens/s of the whole batch from its prompt to its last token: what a decode speed leaves out is the prefill."""
+    milliseconds = summary["ttft_ms"].astype(float) + (new_tokens - 1) * summary["tpot_ms"].astype(float)
+    return summary["batch_size"] * new_tokens / milliseconds * 1000
 
 
 def _lead(summary: pd.DataFrame, limits: Mapping[str, float]) -> Iterator[str]:
@@ -127,6 +141,9 @@ def _notes(advice: Advice, limits: Mapping[str, float], quality: bool) -> Iterat
     if len(flagged):
         flags = ", ".join(sorted({flag for flags in flagged["flags"].dropna() for flag in flags.split(",")}))
         yield f"Flagged ({flags}), so not considered: {_listed(flagged)}."
+    full = advice.cells[advice.cells["status"].isin(["oom", "skipped"])]
+    if len(full):
+        yield f"Did not fit: {_listed(full)}."
     if advice.choices and advice.memory:
         yield f"Memory is {advice.memory}."
 
@@ -148,12 +165,14 @@ def _card(
     title, best = TITLES[choice.aim], choice.best
     aim = "batch size 1"
     if choice.aim == THROUGHPUT:
-        aim = f"tokens/s of the whole batch, batch sizes up to {choice.largest_batch}"
+        aim = f"decode tokens/s of the whole batch, batch sizes up to {choice.largest_batch}"
     if best is None:
-        return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "")
-    facts = [(quantity.full_name, _fact(best, name, limits)) for name, quantity in QUANTITIES.items()]
+        return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "", "")
+    facts = [("with the prefill", f"{number(best[WHOLE])} tokens/s")] if pd.notna(best[WHOLE]) else []
+    facts += [(quantity.full_name, _fact(best, name, limits)) for name, quantity in QUANTITIES.items()]
     if pd.notna(best[ENERGY]):
-        facts.append(("energy", f"{number(best[ENERGY])} J/token"))
+        part = "" if best["execution"] == "generate" else " of decoding"
+        facts.append((f"energy{part}", f"{number(best[ENERGY])} J/token"))
     sentences = [
         *_order(choice),
         *_untried(best, choice.rivals),
@@ -164,7 +183,15 @@ def _card(
     certainty = "95% interval" if pd.notna(best[f"{SPEED}_low"]) else "no interval"
     certainty += f", {counted(best['replicates_valid'], 'replicate')}"
     return Card(
-        title, aim, cell_words(best), _rate(best), certainty, facts, sentences, command(campaign, cell)
+        title,
+        aim,
+        cell_words(best),
+        _rate(best),
+        certainty,
+        facts,
+        sentences,
+        command(campaign, cell),
+        best["model"],
     )
 
 
@@ -173,7 +200,7 @@ def _fact(best: pd.Series, name: str, limits: Mapping[str, float]) -> str:
     if pd.isna(best[name]):
         unknown = "not measured"
         if name == "kl" and best["model_source"] == "synthetic":
-            unknown += ": random weights have no quality to lose"
+            unknown += ": random weights have no quality to lose, real ones may"
         return f"{unknown}; limit {limits[name]:,.10g} not applied" if name in limits else unknown
     value = _value(best, name)
     if name not in limits:
@@ -202,11 +229,29 @@ def _order(choice: Choice) -> Iterator[str]:
             if second["standing"] == "apart"
             else " in these runs, but an order without intervals is no finding"
         )
-        yield f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}."
+        yield (
+            f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}"
+            f"{_with_prefill(second, best)}."
+        )
+        told = rivals[rivals["standing"] == "apart"]
+        if second["standing"] != "apart" and len(told):
+            third = told.iloc[0]
+            yield (
+                f"Of those with intervals the next is {cell_words(third)} at {_rate(third)}, {_loss(third, best)} slower;"
+                " their intervals do not overlap."
+            )
     elif choice.candidates > 1:
         yield "No other cell is known to keep the limits."
     else:
         yield "No other cell may be ranked here."
+
+
+def _with_prefill(second: pd.Series, best: pd.Series) -> str:
+    """How much of the lead is left once the prefill counts, where that is less than half of it."""
+    lead, whole = best[SPEED] / second[SPEED] - 1, best[WHOLE] / second[WHOLE] - 1
+    if pd.isna(whole) or whole >= lead / 2:
+        return ""
+    return f"; with the prefill it is {number(second[WHOLE])} against {number(best[WHOLE])} tokens/s"
 
 
 def _untried(best: pd.Series, rivals: pd.DataFrame) -> Iterator[str]:

@@ -185,12 +185,19 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
     for (attention, execution), own in ranked.groupby(["attention", "execution"], sort=False):
         ends = [f"{SPEED}{end}" for end in ("", "_low", "_high")]
         wide = own.pivot(index="batch_size", columns="precision", values=ends).sort_index()
+        cards = own.pivot(index="batch_size", columns="precision", values="cards")
         wide = wide.astype("Float64").astype("float64")
         rates, low, high = (wide[end] for end in ends)
         for precision in precision_order(rates.columns) if reference in rates else []:
             ratios = (rates[precision] / rates[reference]).dropna()
             sure = {
                 batch: certainty(*((low[name][batch], high[name][batch]) for name in (precision, reference)))
+                for batch in ratios.index
+            }
+            basis = {
+                batch: sure[batch]
+                if cards[precision][batch] == cards[reference][batch]
+                else f"{sure[batch]}, different cards"
                 for batch in ratios.index
             }
             told = [
@@ -206,9 +213,9 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             word = {1: "faster", -1: "slower"}
             yield (
                 f"{precision} is {word[signs[last]]} than {reference} {'at' if last == ratios.index[0] else 'up to'} batch"
-                f" size {last} ({change(ratios[last])}, {sure[last]}) and {word[signs[first]]}"
+                f" size {last} ({change(ratios[last])}, {basis[last]}) and {word[signs[first]]}"
                 f" {'at' if first == ratios.index[-1] else 'from'} {first}"
-                f" ({change(ratios[first])}, {sure[first]}), at attention {attention}, execution {execution}."
+                f" ({change(ratios[first])}, {basis[first]}), at attention {attention}, execution {execution}."
             )
 
 

@@ -77,6 +77,7 @@ def comparisons(measurements: pd.DataFrame, others: Iterable[Campaign]) -> pd.Da
     there_and_here = {
         "no valid value in A": "no valid value there",
         "no valid value in B": "no valid value here",
+        "no valid value in A or B": "no valid value here or there",
     }
     return cells.merge(pd.concat(found).replace({"finding": there_and_here}), on="cell")
 

@@ -23,36 +23,39 @@ READ = [
 
 
 def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
-    """A row per device, model, precision, attention and workload that has an ok cell and a device size.
+    """A row per device, model, precision, attention and workload with a device size and a cell that is ok or oom.
 
     Columns: GROUP; `context` in tokens; `by_cache`, the batch whose weights, keys and values alone
-    fill the device, which no run can exceed; `by_prediction`, the batch at which the prediction made
-    before a run reaches the device's memory, null where fewer than two batches were predicted; and
-    what was tried: `largest_ok` and `smallest_oom`.
+    fill the device, which no run can exceed, null where none ran; `by_prediction`, the batch at which the
+    prediction made before a run reaches the device's memory, null where fewer than two batches were
+    predicted; and what was tried: `largest_ok` and `smallest_oom`.
     Empty where the table does not say how much memory the devices have.
     """
     columns = [*GROUP, "context", "by_cache", "by_prediction", "largest_ok", "smallest_oom"]
     if DEVICE not in measurements or measurements[DEVICE].isna().all():
         return pd.DataFrame(columns=columns)
+    lengths = (
+        (measurements["prompt_tokens"] + measurements["new_tokens"]).groupby(measurements["workload"]).max()
+    )
     rows = []
     for keys, own in measurements[READ].groupby(GROUP, sort=False, dropna=False):
         ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "kv_cache_formula_bytes", "weight_bytes"])
-        if ok.empty:
-            continue
-        available, weights = float(ok[DEVICE].min()), float(ok["weight_bytes"].max())
-        per_sequence = float((ok["kv_cache_formula_bytes"] / ok["batch_size"]).max())
         oom = own.loc[own["status"] == "oom", "batch_size"]
+        if own[DEVICE].isna().all() or (ok.empty and oom.empty):
+            continue
+        available, weights = float(own[DEVICE].min()), float(own["weight_bytes"].max())
+        per_sequence = (ok["kv_cache_formula_bytes"] / ok["batch_size"]).max()
         rows.append(
             dict(zip(GROUP, keys, strict=True))
             | {
-                "context": int((ok["prompt_tokens"] + ok["new_tokens"]).max()),
-                "by_cache": fitting(available, weights, per_sequence),
+                "context": lengths[keys[-1]],
+                "by_cache": None if ok.empty else fitting(available, weights, float(per_sequence)),
                 "by_prediction": _by_prediction(own, available),
-                "largest_ok": int(ok["batch_size"].max()),
-                "smallest_oom": int(oom.min()) if len(oom) else None,
+                "largest_ok": ok["batch_size"].max(),
+                "smallest_oom": oom.min(),
             }
         )
-    return pd.DataFrame(rows, columns=columns).astype({"by_prediction": "Int64", "smallest_oom": "Int64"})
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[len(GROUP) :], "Int64"))
 
 
 def fitting(available: float, fixed: float, per_sequence: float) -> int:

@@ -110,7 +110,7 @@ def cell_columns(measurements: pd.DataFrame, summary: pd.DataFrame) -> dict[str,
     columns["ratio"] = Numbers("× baseline", *ratio)
     columns["p_adjusted"] = Numbers("p, adjusted", summary["p_adjusted"].astype(float))
     columns["finding"] = _words("finding", "against baseline", summary["finding"])
-    ranked = summary["replicates_valid"].astype(str) + " of " + summary["replicates_ok"].astype(str)
+    ranked = summary["replicates_valid"].astype(str) + " of " + summary["replicates_declared"].astype(str)
     fewer = bool((summary["replicates_valid"] < summary["replicates_ok"]).any())
     columns["ranked"] = _words("ranked", "ranked replicates", ranked, fewer)
     columns["flags"] = _words("flags", "flags", summary["flags"])

@@ -136,6 +136,8 @@ def _findings(table: pd.DataFrame) -> np.ndarray:
     found = statistics.Comparison(*(table[name].to_numpy() for name in ("ratio", "low", "high", "p")))
     better = table["metric"].map(schema.METRICS).to_numpy(str)
     finding = statistics.classify(found, table["p_adjusted"].to_numpy(), better)
-    for side in ("b", "a"):
-        finding[table[f"replicates_{side}"] == 0] = f"no valid value in {side.upper()}"
+    absent = {side: (table[f"replicates_{side}"] == 0).to_numpy() for side in ("a", "b")}
+    for side, none in absent.items():
+        finding[none] = f"no valid value in {side.upper()}"
+    finding[absent["a"] & absent["b"]] = "no valid value in A or B"
     return finding

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from inferbench.presentation import cell_words, model_label, number
+from inferbench.presentation import (
+    NO_INTERVALS,
+    OVERLAP,
+    cell_words,
+    certainty,
+    counted,
+    model_label,
+    number,
+)
 from inferbench.schema import AXES
+from inferbench.statistics import MIN_DIFFERENCE
 
 RATE = "decode_tokens_per_s"
 ENERGY = "joules_per_token"
@@ -24,21 +33,23 @@ def per_million_tokens(price_per_hour: float, tokens_per_s: pd.Series) -> pd.Ser
 def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
     """A row per cell that may be ranked and has a cost or an energy, in the summary's order.
 
-    Columns: the axes, model_source, device_name, tokens/s, `cost` with its interval (from that of the rate) and
-    joules and tokens per joule; what is not known is NaN.
+    Columns: the axes, model_source, device_name, tokens/s, `cost` with its interval (from that of the rate),
+    joules with theirs and tokens per joule; what is not known is NaN.
     """
     valid = summary[summary["valid"].astype(bool)]
     rate = {end: valid[f"{RATE}{end}"].astype(float) for end in ("", "_low", "_high")}
     # Without a price there is no cost, whatever the rate.
     price = float("nan") if price_per_hour is None else price_per_hour
-    joules = valid[ENERGY].astype(float)
+    joules = {end: valid[f"{ENERGY}{end}"].astype(float) for end in ("", "_low", "_high")}
     table = valid[[*AXES, "model_source", "device_name"]].assign(
         rate=rate[""],
         cost=per_million_tokens(price, rate[""]),
         cost_low=per_million_tokens(price, rate["_high"]),
         cost_high=per_million_tokens(price, rate["_low"]),
-        joules=joules,
-        tokens_per_joule=1 / joules,
+        joules=joules[""],
+        joules_low=joules["_low"],
+        joules_high=joules["_high"],
+        tokens_per_joule=1 / joules[""],
     )
     return table[table[["cost", "joules"]].notna().any(axis=1)].reset_index(drop=True)
 
@@ -62,18 +73,33 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
                 f" {number(best['cost'])} ({cell_words(best)})."
             )
     for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False, dropna=False):
-        best = own.loc[own.groupby("batch_size")["tokens_per_joule"].idxmax()].sort_values("batch_size")
-        words = [
-            f"{number(row['tokens_per_joule'])} tokens/J ({cell_words(row)})" for _, row in best.iterrows()
-        ]
+        words = [_thriftiest(cells) for _, cells in own.groupby("batch_size")]
         sentences.append(
             f"Most tokens per joule of {_subject(own.iloc[0], named)} at each batch size: {'; '.join(words)}."
         )
-    if (table["joules"].notna() & (table["execution"] == "generate")).any():
-        sentences.append(
-            "Energy is of decoding; that of generate, which cannot be taken apart, has its prefill in it."
-        )
+    if table["joules"].notna().any():
+        generate = (table["joules"].notna() & (table["execution"] == "generate")).any()
+        whole = "; that of generate, which cannot be taken apart, has its prefill in it" if generate else ""
+        sentences.append(f"Energy is of decoding, without the prefill{whole}.")
     return sentences
+
+
+def _thriftiest(cells: pd.DataFrame) -> str:
+    """The cell with the most tokens per joule, and how sure it is that no other of these has more."""
+    cells = cells.sort_values("joules", kind="stable")
+    best, others = cells.iloc[0], cells.iloc[1:]
+    words = f"{number(best['tokens_per_joule'])} tokens/J ({cell_words(best)})"
+    ends = ["joules_low", "joules_high"]
+    sure = pd.Series(
+        [certainty(tuple(best[ends]), tuple(row)) for row in others[ends].to_numpy()], others.index
+    )
+    near = others[(sure == OVERLAP) | (others["joules"] < (1 + MIN_DIFFERENCE) * best["joules"])]
+    unknown = others[(sure == NO_INTERVALS) & ~others.index.isin(near.index)]
+    if len(near):
+        words += f", not told apart from {' or '.join(cell_words(row) for _, row in near.iterrows())}"
+    if len(unknown):
+        words += f", no intervals against {counted(len(unknown), 'other cell')}"
+    return words
 
 
 def _subject(row: pd.Series, named: list[str]) -> str:

@@ -43,7 +43,7 @@ from inferbench.sections import section
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.spending import experiment_seconds, spending_sentences
 from inferbench.summarise import cards_by_cell
-from inferbench.validity import drift_sentence, flag_counts
+from inferbench.validity import drift_sentence, flag_counts, iterations_sentence
 from inferbench.waits import wait_sentences
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
@@ -114,7 +114,10 @@ def page_data(
         {"experiments": {name: own.declared for name, own in experiments.items()}} if experiments else {}
     )
     campaign |= {"limits": limits} if limits else {}
-    advice_lead, advice = opening(summary, campaign, limits, measured_divergences(experiments))
+    new_tokens = measurements.groupby("workload")["new_tokens"].max()
+    advice_lead, advice = opening(
+        summary, campaign, limits, measured_divergences(experiments), new_tokens.dropna().to_dict()
+    )
     common, _ = split_axes(summary, AXES)
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
@@ -163,6 +166,7 @@ def page_data(
         "flags": flag_counts(measurements),
         "flagged": _flagged(measurements),
         "drift": drift_sentence(measurements),
+        "iterations": iterations_sentence(measurements),
         "spending": [*spending_sentences(measurements), *experiment_seconds(ran)],
         "memory": memory_table(summary),
         "capacity": capacity_table(largest_batches(measurements)),
@@ -226,7 +230,7 @@ def capacity_table(batches: pd.DataFrame) -> Table:
         "model": list(map(model_label, batches["model"], batches["model_source"])),
         "precision": batches["precision"],
         "attention": batches["attention"],
-        "context, tokens": batches["context"].map(lambda tokens: f"{tokens:,}"),
+        "context, tokens": batches["context"].map(lambda tokens: "-" if pd.isna(tokens) else f"{tokens:,}"),
         **{
             title: batches[name].map(lambda size: "-" if pd.isna(size) else f"{size:,}")
             for name, title in columns.items()
@@ -244,7 +248,7 @@ def cost_table(priced: pd.DataFrame) -> Table:
     texts["model"] = list(map(model_label, priced["model"], priced["model_source"]))
     texts["decode tokens/s"] = priced["rate"].map(number)
     texts["cost per million tokens"] = with_interval(priced["cost"], priced["cost_low"], priced["cost_high"])
-    texts["J/token"] = priced["joules"].map(number)
+    texts["J/token"] = with_interval(priced["joules"], priced["joules_low"], priced["joules_high"])
     texts["tokens/J"] = priced["tokens_per_joule"].map(number)
     return table_of(texts, {*labels.values()} - {"batch size"})
 

@@ -46,6 +46,16 @@ def flag_counts(measurements: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def iterations_sentence(measurements: pd.DataFrame) -> str:
+    """How many timed runs the number of a process is the median of; nothing where none ended ok."""
+    counts = measurements.loc[measurements["status"] == "ok", "iterations"].dropna().astype(int)
+    if counts.empty:
+        return ""
+    fewest, most, usual = counts.min(), counts.max(), counts.mode()[0]
+    runs = f"{fewest}" if fewest == most else f"{fewest} to {most}, {usual} in most of them"
+    return f"The number of a process is the median of its timed iterations: {runs}."
+
+
 def drift_sentence(measurements: pd.DataFrame) -> str:
     """Whether decode speed moved with start time, each cell compared with itself on one card."""
     found = drift(measurements)

@@ -133,6 +133,20 @@ def test_a_flagged_cell_says_so(open_report, demo):
     assert facts(page)["flags"] == "throttled"
 
 
+def test_a_cell_with_two_flags_is_behind_the_box_of_each(open_report, tmp_path):
+    measurements = demo_measurements(attention=("sdpa",), batch_size=(1,))
+    for precision, flags in (("bf16", "throttled,unstable"), ("nf4", "unstable")):
+        measurements.loc[measurements["precision"] == precision, ["flags", "valid"]] = [flags, False]
+    page = open_report(report(tmp_path, measurements, demo_summary(measurements), {}))
+    filter_box(page, "flags", "unstable").check()
+    drawn(page, 2)
+    assert [name.split("--")[1] for name in table(page)] == ["bf16", "nf4"]
+    filter_box(page, "flags", "unstable").uncheck()
+    filter_box(page, "flags", "throttled").check()
+    drawn(page, 1)
+    assert [name.split("--")[1] for name in table(page)] == ["bf16"]
+
+
 def test_filters_narrow_plot_and_table_and_are_taken_back(open_report, demo):
     page = open_report(demo)
     filter_box(page, "precision", "bf16").check()

@@ -50,7 +50,7 @@ def named(row):
 
 def say(summary, limits=None, divergences=None, campaign=None):
     """All words of the opening, one sentence a line."""
-    lead, subjects = opening(summary, campaign or {}, limits or {}, divergences)
+    lead, subjects = opening(summary, campaign or {}, limits or {}, divergences, {})
     lines = list(lead)
     for subject in subjects:
         lines += [f"# {subject.title}", *subject.notes]

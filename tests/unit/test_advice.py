@@ -122,7 +122,8 @@ def test_kl_of_synthetic_weights_is_no_ground_to_pass_or_fail():
     assert "# synthetic-olmoe-1b-7b, on" in words
     assert "The limit KL divergence 0.05 nats is not applied. The weights are synthetic" in words
     assert (
-        "KL divergence not measured: random weights have no quality to lose; limit 0.05 not applied" in words
+        "KL divergence not measured: random weights have no quality to lose, real ones may; limit 0.05 not applied"
+        in words
     )
 
 
@@ -279,6 +280,40 @@ def test_memory_of_no_cell_is_a_limit_that_is_not_applied():
     assert "The limit memory 1 GB is not applied. It was measured of no cell here." in words
 
 
+def test_a_lead_that_the_prefill_takes_away_is_told():
+    """11 tokens each at batch 1: 1.0 s + 10 x 0.1 s is 5.50 tokens/s, 1.2 s + 10 x 0.08 s is 5.50 as well."""
+    summary = table(precision=("bf16", "nf4"), batch_size=(1,))
+    summary[["decode_tokens_per_s", "ttft_ms", "tpot_ms"]] = [[10.0, 1000.0, 100.0], [12.5, 1200.0, 80.0]]
+    _, [subject] = opening(summary, {}, {}, None, {"short": 11})
+    [card] = subject.cards
+    assert card.facts[0] == ("with the prefill", "5.50 tokens/s")
+    assert "with the prefill it is 5.50 against 5.50 tokens/s." in card.sentences[0]
+
+
+def test_next_to_a_cell_without_interval_the_next_with_one_is_told():
+    """50 with an interval, 45 without, 40 with: that 40 is slower is known, that 45 is not."""
+    summary = with_intervals(table(precision=("bf16", "int8", "nf4"), batch_size=(1,)), 0.01)
+    summary["decode_tokens_per_s"] = [50.0, 45.0, 40.0]
+    summary["decode_tokens_per_s_low"] = [49.5, None, 39.6]
+    summary["decode_tokens_per_s_high"] = [50.5, None, 40.4]
+    words = say(summary)
+    assert "10.0% slower in these runs, but an order without intervals is no finding" in words
+    assert (
+        "Of those with intervals the next is nf4, sdpa, loop, batch 1 at 40.0 tokens/s (39.6 to 40.4), 20.0%"
+        in words
+    )
+
+
+def test_what_did_not_fit_stands_with_the_answer():
+    summary = table(batch_size=(1, 32))
+    summary.loc[summary["batch_size"] == 32, ["status", "valid", "decode_tokens_per_s"]] = [
+        "oom",
+        False,
+        None,
+    ]
+    assert "Did not fit: " in say(summary)
+
+
 def test_the_command_measures_what_is_recommended():
     campaign = {
         "device": "cpu",
@@ -287,13 +322,13 @@ def test_the_command_measures_what_is_recommended():
         "timeout_s": 60,
         "measure": {"max_seconds": 3, "min_iterations": 2},
     }
-    _, [subject] = opening(table(), campaign, {"memory_gb": 1.1}, None)
+    _, [subject] = opening(table(), campaign, {"memory_gb": 1.1}, None, {})
     assert shlex.split(subject.cards[1].command) == [
         *("python", "scripts/benchmark.py", "model=smollm2-135m", "precision=nf4", "attention=sdpa"),
         *("execution=loop", "workload=short", "batch_size=4", "device=cpu", "cpu_threads=4", "seed=7"),
         *("timeout_s=60", "measure.max_seconds=3", "measure.min_iterations=2", "output=cell.parquet"),
     ]
-    _, [unknown] = opening(table(), {}, {}, None)
+    _, [unknown] = opening(table(), {}, {}, None, {})
     assert unknown.cards[0].command == (
         "python scripts/benchmark.py model=smollm2-135m precision=bf16 attention=sdpa execution=loop"
         " workload=short batch_size=1 output=cell.parquet"

@@ -213,6 +213,13 @@ def test_the_batch_at_which_a_precision_stops_paying_is_named():
         decode_tokens_per_s_low=speed * (1 - share), decode_tokens_per_s_high=speed * (1 + share)
     )
     assert "nf4 is faster than bf16 at batch size 1 (+20.0%, intervals apart)" in say(known)
+    [nf4] = known.loc[(known["precision"] == "nf4") & (known["batch_size"] == 8), "cell"]
+    told = answers(known, dict.fromkeys(known["cell"], "GPU-1") | {nf4: "GPU-2"})
+    [crossing] = [line for one in told for line in one.sentences["batch_size"] if "nf4 is faster" in line]
+    assert (
+        "size 1 (+20.0%, intervals apart) and slower at 8 (-20.0%, intervals apart, different cards)"
+        in crossing
+    )
 
 
 def test_cells_of_different_cards_are_compared_with_that_said():

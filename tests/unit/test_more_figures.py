@@ -252,7 +252,11 @@ def test_costs_follow_price_and_energy():
     assert table["tokens_per_joule"].tolist() == pytest.approx([0.25, 0.5, 2.0])
     words = " ".join(cost_sentences(table, 3.6))
     assert "1.25 (bf16, sdpa, cuda_graph, batch 8)" in words
-    assert "0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1); 2.00 tokens/J (bf16" in words
+    assert (
+        "0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1), no intervals against 1 other cell; 2.00 tokens/J (bf16"
+        in words
+    )
+    assert words.endswith("Energy is of decoding, without the prefill.")
     without_price = costs(summary, None)
     assert without_price["cost"].isna().all()
     assert "GPU hour" not in " ".join(cost_sentences(without_price, None))
@@ -267,6 +271,20 @@ def test_costs_of_workloads_are_told_apart():
     for workload, cost, tokens in (("p32n128", "10.0", "0.500"), ("p8192n128", "20.0", "0.250")):
         assert f"under workload {workload}, by its centre: {cost} (bf16" in words
         assert f"under workload {workload} at each batch size: {tokens} tokens/J (bf16" in words
+
+
+def test_no_order_of_energy_inside_the_noise():
+    """4.0 J (3.8 to 4.2) and 4.1 (3.9 to 4.3) overlap; 5.0 (4.9 to 5.1) is apart from the best."""
+    rows = [gpu_row(joules_per_token=4.0)]
+    rows += [
+        gpu_row(precision=name, joules_per_token=joules) for name, joules in (("fp16", 4.1), ("nf4", 5.0))
+    ]
+    summary = demo_summary(gpu_table(*rows))
+    summary["joules_per_token_low"], summary["joules_per_token_high"] = [3.8, 3.9, 4.9], [4.2, 4.3, 5.1]
+    [most, _] = cost_sentences(costs(summary, None), None)
+    assert most.endswith(
+        "0.250 tokens/J (bf16, sdpa, cuda_graph, batch 1), not told apart from fp16, sdpa, cuda_graph, batch 1."
+    )
 
 
 def test_without_price_and_energy_there_is_no_cost():
@@ -290,6 +308,17 @@ def test_largest_batch_by_cache_and_by_prediction():
     assert (row["precision"], row["context"]) == ("bf16", 160)
     assert (row["by_cache"], row["by_prediction"]) == (3200, 1585)
     assert (row["largest_ok"], row["smallest_oom"]) == (10, 4000)
+
+
+def test_what_only_ran_out_of_memory_is_a_row_too():
+    never = gpu_row(
+        attention="eager", batch_size=2, status="oom", valid=False, predicted_bytes=50_000_000_000
+    )
+    never |= dict.fromkeys(("prompt_tokens", "new_tokens", "kv_cache_formula_bytes"))
+    table = largest_batches(gpu_table(gpu_row(), never).assign(device_memory_bytes=80_000_000_000))
+    eager = table.set_index("attention").loc["eager"]
+    assert (eager["context"], eager["smallest_oom"]) == (160, 2)
+    assert eager[["by_cache", "by_prediction", "largest_ok"]].isna().all()
 
 
 def test_one_batch_size_does_not_say_what_of_a_prediction_is_a_sequence():

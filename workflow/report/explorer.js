@@ -82,16 +82,20 @@
     for (const name of [...data.varying, ...filtered]) {
       const said = columns[name].words.filter(Boolean).length;
       if (said < (name === "flags" ? 1 : 2)) continue;
-      const boxes = columns[name].words.map((word, code) => {
-        const box = element("input", "", { type: "checkbox", "data-column": name, value: code });
+      // A cell with several flags is behind the box of each.
+      const choices = new Map();
+      columns[name].words.forEach((word, code) => {
+        for (const one of name === "flags" ? word.split(",") : [word]) choices.set(one, [...(choices.get(one) || []), code]);
+      });
+      const boxes = [...choices].map(([one, codes]) => {
+        const box = element("input", "", { type: "checkbox", "data-column": name });
         box.addEventListener("change", () => {
-          const codes = (state.ticked[name] ??= new Set());
-          codes[box.checked ? "add" : "delete"](code);
+          state.ticked[name] = new Set(boxes.filter(({ box }) => box.checked).flatMap(({ codes }) => codes));
           changed();
         });
-        return element("label", [box, ` ${word || "none"}`]);
+        return { box, codes, label: element("label", [box, ` ${one || "none"}`]) };
       });
-      byId("filters").append(element("fieldset", [element("legend", columns[name].title), ...boxes]));
+      byId("filters").append(element("fieldset", [element("legend", columns[name].title), ...boxes.map(({ label }) => label)]));
     }
   }
   function changed() {
