@@ -165,7 +165,7 @@ def _card(
     title, best = TITLES[choice.aim], choice.best
     aim = "batch size 1"
     if choice.aim == THROUGHPUT:
-        aim = f"decode tokens/s of the whole batch, batch sizes up to {choice.largest_batch}"
+        aim = f"decode tokens/s of the batch, sizes up to {choice.largest_batch}"
     if best is None:
         return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "", "")
     facts = [("with the prefill", f"{number(best[WHOLE])} tokens/s")] if pd.notna(best[WHOLE]) else []

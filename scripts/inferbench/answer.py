@@ -93,7 +93,10 @@ def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:
 
     cards: by cell, the cards that its replicates ran on. Cells of different ones are compared, and it is said.
     """
-    summary = summary.assign(cards=[cards.get(cell, "") for cell in summary["cell"]])
+    summary = summary.assign(
+        cards=[cards.get(cell, "") for cell in summary["cell"]],
+        flagged=summary["replicates_valid"] < summary["replicates_ok"],
+    )
     several = summary["workload"].nunique() > 1
     found = []
     of_models: set[tuple[str, str]] = set()
@@ -230,12 +233,15 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     ends = zip(pairs[low], pairs[high], pairs[f"{low}_base"], pairs[f"{high}_base"], strict=True)
     sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends], pairs.index)
     cards = pairs["cards"] != pairs["cards_base"]
+    flagged = pairs["flagged"] | pairs["flagged_base"]
     if len(pairs) <= MOST_LISTED:
         varying = [axis for axis in rest if pairs[axis].nunique() > 1]
         each = []
-        for (_, row), ratio, basis, other in zip(pairs.iterrows(), ratios, sure, cards, strict=True):
+        for (_, row), ratio, note, other, left in zip(
+            pairs.iterrows(), ratios, sure, cards, flagged, strict=True
+        ):
             where = f" at {row_label(row, varying)}" if varying else ""
-            note = f"{basis}, different cards" if other else basis
+            note += (", different cards" if other else "") + (", flagged replicates left out" if left else "")
             each.append(f"{change(ratio, *ratios)}{where} ({note})")
         return "; ".join(each)
     known = sure != NO_INTERVALS
@@ -251,4 +257,5 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
         if ratios.min() * MIN_RATIO > 1 or ratios.max() < MIN_RATIO:
             size += f" {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
     apart = f"; on different cards in {cards.sum()} of {len(pairs)}" if cards.any() else ""
+    apart += f"; flagged replicates left out in {flagged.sum()}" if flagged.any() else ""
     return f"{size} {of_pairs} ({basis}){apart}"

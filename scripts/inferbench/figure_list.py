@@ -90,7 +90,8 @@ FIGURES = (
         "Where a decode step spends its time",
         "Kernel times of one profiled step by class; gaps are the part of an unprofiled step in which no "
         "kernel runs; the wait is what a token takes beyond that step when it is read before the next is "
-        "started, as a stream is. Profiling itself is outside the timed region.",
+        "started, as a stream is. Eager attention is matrix products and other kernels. Profiling itself is outside "
+        "the timed region and slows kernels a little: they can come to more than 100% of the unprofiled step.",
         "Hardware",
     ),
     Figure(

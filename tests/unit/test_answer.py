@@ -23,6 +23,13 @@ def with_intervals(summary, share):
     return summary.assign(**ends, replicates_valid=summary["replicates_valid"].where(summary["valid"], 0) * 3)
 
 
+def test_replicates_that_a_flag_left_out_are_told():
+    summary = demo_summary(demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,)))
+    assert "left out" not in say(summary)
+    one_of_two = summary.assign(replicates_valid=1, replicates_ok=2)
+    assert "(no intervals, flagged replicates left out)" in say(one_of_two)
+
+
 def test_the_overview_says_why_a_cell_has_no_finding():
     summary = demo_summary(demo_measurements()).head(7)
     findings = [

@@ -115,6 +115,7 @@ def test_a_cell_without_a_valid_replicate_on_one_side_is_said():
     nf4 = comparison[comparison["cell"].str.contains("nf4")]
     assert set(nf4["finding"]) == {"no valid value in B"} and nf4["ratio"].isna().all()
     assert set(compare(b, a)["finding"]) >= {"no valid value in A"}
+    assert set(compare(b, b)["finding"]) >= {"no valid value in A or B"}
 
 
 def test_too_few_replicates_are_said():

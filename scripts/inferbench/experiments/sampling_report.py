@@ -53,7 +53,8 @@ def _sentences(own: pd.DataFrame, samples: pd.DataFrame) -> Iterator[str]:
     drawn = own[own["strategy"] != "greedy"]
     if len(drawn):
         costs = [f"{row.strategy} {_cost(row)}" for row in drawn.itertuples()]
-        yield f"{subject}: time of a step against a greedy step of the same batch: {', '.join(costs)}."
+        unsure = " (no intervals)" if drawn["greedy_cost_low"].isna().all() else ""
+        yield f"{subject}: time of a step against a greedy step of the same batch{unsure}: {', '.join(costs)}."
     control = own[own["strategy"] == "greedy"]
     if len(control):
         row = next(control.itertuples())
