@@ -11,6 +11,7 @@ from inferbench import schema
 from inferbench.page_tables import PAGE, Table, with_interval
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, byte_unit, number, precision_order, significant, split_axes
+from inferbench.summarise import RATIO_METRIC
 
 #: Metrics with their units. Those of TABLE stand in the table; all can be chosen as axes of the plot.
 METRICS = {
@@ -102,14 +103,15 @@ def cell_columns(measurements: pd.DataFrame, summary: pd.DataFrame) -> dict[str,
         rows = own[metric]
         interval = rows["low"], rows["high"]
         columns[metric] = Numbers(title, rows["value"], *interval, metric in TABLE_METRICS, ranked=True)
+        if metric == RATIO_METRIC:  # what was found of a speed stands beside it
+            ratio = [summary[name].astype(float) for name in ("ratio", "ratio_low", "ratio_high")]
+            columns["ratio"] = Numbers("× baseline", *ratio)
+            columns["p_adjusted"] = Numbers("p, adjusted", summary["p_adjusted"].astype(float))
+            columns["finding"] = _words("finding", "against baseline", summary["finding"])
     for size, title in SIZES.items():
         values = own[size]["value"]
         unit, per_unit = byte_unit(values.max())
         columns[size] = Numbers(f"{title}, {unit}", values / per_unit, in_table=size in TABLE_SIZES)
-    ratio = [summary[name].astype(float) for name in ("ratio", "ratio_low", "ratio_high")]
-    columns["ratio"] = Numbers("× baseline", *ratio)
-    columns["p_adjusted"] = Numbers("p, adjusted", summary["p_adjusted"].astype(float))
-    columns["finding"] = _words("finding", "against baseline", summary["finding"])
     ranked = summary["replicates_valid"].astype(str) + " of " + summary["replicates_declared"].astype(str)
     fewer = bool((summary["replicates_valid"] < summary["replicates_ok"]).any())
     columns["ranked"] = _words("ranked", "ranked replicates", ranked, fewer)
