@@ -132,7 +132,7 @@ def page_data(
     ran = processes(measurements, experiments)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
-        "asked": _asked(campaign, summary),
+        "asked": [*_asked(campaign, summary), *_lengths(measurements)],
         "notices": [*progress(measurements), *fault_sentences(measurements)],
         "advice_lead": advice_lead,
         "advice": advice,
@@ -261,6 +261,17 @@ def _asked(campaign: dict[str, Any], summary: pd.DataFrame) -> list[tuple[str, s
     asked += [(key, _words(campaign[key])) for key in keys if campaign.get(key)]
     experiments = campaign.get("experiments")
     return asked + ([("experiments", ", ".join(experiments))] if experiments else [])
+
+
+def _lengths(measurements: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the workloads' names stand for, of those that ran; a batch of texts is as long as its longest."""
+    ran = measurements.dropna(subset=["prompt_tokens", "new_tokens"])
+    each = []
+    for workload, own in ran.groupby("workload", sort=False):
+        least, most = own["prompt_tokens"].min(), own["prompt_tokens"].max()
+        prompt = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        each.append(f"{workload}: {prompt} prompt tokens, {own['new_tokens'].max():,} new")
+    return [("lengths", "\n".join(each))] if each else []
 
 
 def _words(value: Any) -> str:

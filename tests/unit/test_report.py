@@ -60,6 +60,13 @@ def test_the_page_opens_with_what_to_run(tmp_path):
     assert "&#34;memory_gb&#34;: 1.1" in rest
 
 
+def test_the_page_says_what_the_workloads_stand_for(tmp_path):
+    measurements = demo_measurements(batch_size=(1, 4))
+    measurements["prompt_tokens"] = measurements["batch_size"].map({1: 7, 4: 1024}).astype("Int64")
+    measurements["new_tokens"] = 16
+    assert "short: 7 to 1,024 prompt tokens, 16 new" in page(tmp_path, measurements)
+
+
 def test_text_of_a_model_is_shown_and_never_run(tmp_path):
     measurements = demo_measurements()
     evil = '</pre><script>alert("x")</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} ' + "w" * 10_000
