@@ -90,12 +90,15 @@ def advise(summary: pd.DataFrame, limits: Mapping[str, float], divergences: Dive
     return [_advice(own, key[-1], limits, divergences) for key, own in summary.groupby(keys, sort=False)]
 
 
-def standings(fastest: pd.Series, others: pd.DataFrame) -> list[str]:
+def standings(fastest: pd.Series, others: pd.DataFrame, speed: str = SPEED) -> list[str]:
     """How each of the others, none of them over 1% faster, stands to the fastest: `same` (within 1%, or the
-    intervals overlap), `apart` (they do not), or `observed` (apart, and an interval is missing)."""
-    speed, high = (others[name].to_numpy(float, na_value=np.nan) for name in (SPEED, f"{SPEED}_high"))
-    low = np.nan if pd.isna(fastest[f"{SPEED}_low"]) else float(fastest[f"{SPEED}_low"])
-    near = fastest[SPEED] < (1 + MIN_DIFFERENCE) * speed
+    intervals overlap), `apart` (they do not), or `observed` (apart, and an interval is missing).
+
+    speed: the column to judge by, more being better, with its ends `_low` and `_high`.
+    """
+    rates, high = (others[name].to_numpy(float, na_value=np.nan) for name in (speed, f"{speed}_high"))
+    low = np.nan if pd.isna(fastest[f"{speed}_low"]) else float(fastest[f"{speed}_low"])
+    near = fastest[speed] < (1 + MIN_DIFFERENCE) * rates
     unknown = np.isnan(high) | np.isnan(low)
     return np.select([near | (high >= low), unknown], ["same", "observed"], "apart").tolist()
 

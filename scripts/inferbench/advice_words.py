@@ -36,7 +36,7 @@ TITLES = {ONE_STREAM: "For one stream", THROUGHPUT: "For throughput"}
 @dataclass(frozen=True)
 class Card:
     """One choice. pick: the axes of the cell, or that there is none. certainty: what stands behind the speed.
-    facts: (quantity, value and limit). command: what measures the cell of the `model` again."""
+    facts: (quantity, value and limit). command: what measures the cell again."""
 
     title: str
     aim: str
@@ -46,14 +46,14 @@ class Card:
     facts: list[tuple[str, str]]
     sentences: list[str]
     command: str
-    model: str
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Model, workload and device as a heading, what holds for all its cards, and the cards."""
+    """Model, workload and device as a heading, the model's name, what holds for all its cards, and the cards."""
 
     title: str
+    model: str
     notes: list[str]
     cards: list[Card]
 
@@ -75,9 +75,7 @@ def opening(
         return ["No cell ended ok, so there is no answer yet."], []
     limits = {name: limits[name] for name in QUANTITIES if name in limits}
     several = summary["workload"].nunique() > 1
-    summary = summary.assign(
-        **{WHOLE: _whole_rate(summary, summary["workload"].map(new_tokens).astype(float))}
-    )
+    summary = summary.assign(**{WHOLE: _whole_rate(summary, new_tokens)})
     subjects = [
         _subject(advice, several, campaign, limits, divergences is not None)
         for advice in advise(summary, limits, divergences or {})
@@ -91,10 +89,11 @@ def opening(
     return [*_lead(summary, limits), *shared], own
 
 
-def _whole_rate(summary: pd.DataFrame, new_tokens: pd.Series) -> pd.Series:
+def _whole_rate(summary: pd.DataFrame, new_tokens: Mapping[str, int]) -> pd.Series:
     """Tokens/s of the whole batch from its prompt to its last token: what a decode speed leaves out is the prefill."""
-    milliseconds = summary["ttft_ms"].astype(float) + (new_tokens - 1) * summary["tpot_ms"].astype(float)
-    return summary["batch_size"] * new_tokens / milliseconds * 1000
+    tokens = summary["workload"].map(new_tokens).astype(float)
+    milliseconds = summary["ttft_ms"].astype(float) + (tokens - 1) * summary["tpot_ms"].astype(float)
+    return summary["batch_size"] * tokens / milliseconds * 1000
 
 
 def _lead(summary: pd.DataFrame, limits: Mapping[str, float]) -> Iterator[str]:
@@ -128,7 +127,7 @@ def _subject(
     title += f", workload {first['workload']}" if several_workloads else ""
     title += f", on {advice.device}" if advice.device else ""
     cards = [_card(choice, campaign, limits, advice.unjudged) for choice in advice.choices]
-    return Subject(title, list(_notes(advice, limits, quality)), cards)
+    return Subject(title, first["model"], list(_notes(advice, limits, quality)), cards)
 
 
 def _notes(advice: Advice, limits: Mapping[str, float], quality: bool) -> Iterator[str]:
@@ -167,7 +166,7 @@ def _card(
     if choice.aim == THROUGHPUT:
         aim = f"decode tokens/s of the batch, sizes up to {choice.largest_batch}"
     if best is None:
-        return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "", "")
+        return Card(title, aim, "Nothing fits", "", "", [], list(_nothing(choice, judged)), "")
     facts = [("with the prefill", f"{number(best[WHOLE])} tokens/s")] if pd.notna(best[WHOLE]) else []
     facts += [(quantity.full_name, _fact(best, name, limits)) for name, quantity in QUANTITIES.items()]
     if pd.notna(best[ENERGY]):
@@ -183,15 +182,7 @@ def _card(
     certainty = "95% interval" if pd.notna(best[f"{SPEED}_low"]) else "no interval"
     certainty += f", {counted(best['replicates_valid'], 'replicate')}"
     return Card(
-        title,
-        aim,
-        cell_words(best),
-        _rate(best),
-        certainty,
-        facts,
-        sentences,
-        command(campaign, cell),
-        best["model"],
+        title, aim, cell_words(best), _rate(best), certainty, facts, sentences, command(campaign, cell)
     )
 
 

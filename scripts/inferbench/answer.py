@@ -186,23 +186,12 @@ def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple
 def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
     """The batch size at which a precision stops being the faster or the slower one."""
     for (attention, execution), own in ranked.groupby(["attention", "execution"], sort=False):
-        ends = [f"{SPEED}{end}" for end in ("", "_low", "_high")]
-        wide = own.pivot(index="batch_size", columns="precision", values=ends).sort_index()
-        cards = own.pivot(index="batch_size", columns="precision", values="cards")
-        wide = wide.astype("Float64").astype("float64")
-        rates, low, high = (wide[end] for end in ends)
-        for precision in precision_order(rates.columns) if reference in rates else []:
-            ratios = (rates[precision] / rates[reference]).dropna()
-            sure = {
-                batch: certainty(*((low[name][batch], high[name][batch]) for name in (precision, reference)))
-                for batch in ratios.index
-            }
-            basis = {
-                batch: sure[batch]
-                if cards[precision][batch] == cards[reference][batch]
-                else f"{sure[batch]}, different cards"
-                for batch in ratios.index
-            }
+        base = own[own["precision"] == reference]
+        for precision in precision_order(own["precision"]) if len(base) else []:
+            pairs = own[own["precision"] == precision].merge(base, on="batch_size", suffixes=("", "_base"))
+            pairs = pairs.set_index("batch_size").sort_index()
+            ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
+            sure, notes = _certainties(pairs, SPEED)
             told = [
                 batch
                 for batch, ratio in ratios.items()
@@ -216,9 +205,9 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             word = {1: "faster", -1: "slower"}
             yield (
                 f"{precision} is {word[signs[last]]} than {reference} {'at' if last == ratios.index[0] else 'up to'} batch"
-                f" size {last} ({change(ratios[last])}, {basis[last]}) and {word[signs[first]]}"
+                f" size {last} ({change(ratios[last])}, {notes[last]}) and {word[signs[first]]}"
                 f" {'at' if first == ratios.index[-1] else 'from'} {first}"
-                f" ({change(ratios[first])}, {basis[first]}), at attention {attention}, execution {execution}."
+                f" ({change(ratios[first])}, {notes[first]}), at attention {attention}, execution {execution}."
             )
 
 
@@ -229,19 +218,12 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     of_pairs = f"in {counted(len(pairs), 'pair')} of cells"
     if not over.any():
         return f"differs by less than 1% {of_pairs}, which is no finding"
-    low, high = f"{speed}_low", f"{speed}_high"
-    ends = zip(pairs[low], pairs[high], pairs[f"{low}_base"], pairs[f"{high}_base"], strict=True)
-    sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends], pairs.index)
-    cards = pairs["cards"] != pairs["cards_base"]
-    flagged = pairs["flagged"] | pairs["flagged_base"]
+    sure, notes = _certainties(pairs, speed)
     if len(pairs) <= MOST_LISTED:
         varying = [axis for axis in rest if pairs[axis].nunique() > 1]
         each = []
-        for (_, row), ratio, note, other, left in zip(
-            pairs.iterrows(), ratios, sure, cards, flagged, strict=True
-        ):
+        for (_, row), ratio, note in zip(pairs.iterrows(), ratios, notes, strict=True):
             where = f" at {row_label(row, varying)}" if varying else ""
-            note += (", different cards" if other else "") + (", flagged replicates left out" if left else "")
             each.append(f"{change(ratio, *ratios)}{where} ({note})")
         return "; ".join(each)
     known = sure != NO_INTERVALS
@@ -256,6 +238,23 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
         # A mean of gains and losses describes no cell.
         if ratios.min() * MIN_RATIO > 1 or ratios.max() < MIN_RATIO:
             size += f" {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
-    apart = f"; on different cards in {cards.sum()} of {len(pairs)}" if cards.any() else ""
-    apart += f"; flagged replicates left out in {flagged.sum()}" if flagged.any() else ""
+    cards, flagged = _other_cards(pairs).sum(), _left_out(pairs).sum()
+    apart = f"; on different cards in {cards} of {len(pairs)}" if cards else ""
+    apart += f"; flagged replicates left out in {flagged}" if flagged else ""
     return f"{size} {of_pairs} ({basis}){apart}"
+
+
+def _certainties(pairs: pd.DataFrame, speed: str) -> tuple[pd.Series, pd.Series]:
+    """(how sure the order of each pair is; the same with what else the two differ by, in words)."""
+    ends = pairs[[f"{speed}{end}{side}" for side in ("", "_base") for end in ("_low", "_high")]]
+    sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends.itertuples(index=False)], pairs.index)
+    notes = sure + np.where(_other_cards(pairs), ", different cards", "")
+    return sure, notes + np.where(_left_out(pairs), ", flagged replicates left out", "")
+
+
+def _other_cards(pairs: pd.DataFrame) -> pd.Series:
+    return pairs["cards"] != pairs["cards_base"]
+
+
+def _left_out(pairs: pd.DataFrame) -> pd.Series:
+    return pairs["flagged"] | pairs["flagged_base"]

@@ -34,28 +34,29 @@ def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
     columns = [*GROUP, "context", "by_cache", "by_prediction", "largest_ok", "smallest_oom"]
     if DEVICE not in measurements or measurements[DEVICE].isna().all():
         return pd.DataFrame(columns=columns)
-    lengths = (
-        (measurements["prompt_tokens"] + measurements["new_tokens"]).groupby(measurements["workload"]).max()
-    )
-    rows = []
-    for keys, own in measurements[READ].groupby(GROUP, sort=False, dropna=False):
+    rows = measurements[READ].assign(context=measurements["prompt_tokens"] + measurements["new_tokens"])
+    # What never ran has no length of its own.
+    lengths = rows.groupby(["model", "workload"])["context"].max()
+    found = []
+    for keys, own in rows.groupby(GROUP, sort=False, dropna=False):
         ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "kv_cache_formula_bytes", "weight_bytes"])
         oom = own.loc[own["status"] == "oom", "batch_size"]
         if own[DEVICE].isna().all() or (ok.empty and oom.empty):
             continue
         available, weights = float(own[DEVICE].min()), float(own["weight_bytes"].max())
         per_sequence = (ok["kv_cache_formula_bytes"] / ok["batch_size"]).max()
-        rows.append(
-            dict(zip(GROUP, keys, strict=True))
+        group = dict(zip(GROUP, keys, strict=True))
+        found.append(
+            group
             | {
-                "context": lengths[keys[-1]],
+                "context": lengths[group["model"], group["workload"]] if ok.empty else ok["context"].max(),
                 "by_cache": None if ok.empty else fitting(available, weights, float(per_sequence)),
                 "by_prediction": _by_prediction(own, available),
                 "largest_ok": ok["batch_size"].max(),
                 "smallest_oom": oom.min(),
             }
         )
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[len(GROUP) :], "Int64"))
+    return pd.DataFrame(found, columns=columns).astype(dict.fromkeys(columns[len(GROUP) :], "Int64"))
 
 
 def fitting(available: float, fixed: float, per_sequence: float) -> int:

@@ -136,8 +136,6 @@ def _findings(table: pd.DataFrame) -> np.ndarray:
     found = statistics.Comparison(*(table[name].to_numpy() for name in ("ratio", "low", "high", "p")))
     better = table["metric"].map(schema.METRICS).to_numpy(str)
     finding = statistics.classify(found, table["p_adjusted"].to_numpy(), better)
-    absent = {side: (table[f"replicates_{side}"] == 0).to_numpy() for side in ("a", "b")}
-    for side, none in absent.items():
-        finding[none] = f"no valid value in {side.upper()}"
-    finding[absent["a"] & absent["b"]] = "no valid value in A or B"
-    return finding
+    no_a, no_b = ((table[f"replicates_{side}"] == 0).to_numpy() for side in ("a", "b"))
+    names = [f"no valid value in {side}" for side in ("A or B", "A", "B")]
+    return np.select([no_a & no_b, no_a, no_b], names, finding)

@@ -6,22 +6,16 @@ taken apart, so its energy has the prefill in it.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from inferbench.presentation import (
-    NO_INTERVALS,
-    OVERLAP,
-    cell_words,
-    certainty,
-    counted,
-    model_label,
-    number,
-)
+from inferbench.advice import standings
+from inferbench.presentation import cell_words, counted, model_label, number
 from inferbench.schema import AXES
-from inferbench.statistics import MIN_DIFFERENCE
 
 RATE = "decode_tokens_per_s"
 ENERGY = "joules_per_token"
+THRIFT = "tokens_per_joule"
 SUBJECT = ["device_name", "model", "workload"]
 
 
@@ -34,7 +28,7 @@ def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
     """A row per cell that may be ranked and has a cost or an energy, in the summary's order.
 
     Columns: the axes, model_source, device_name, tokens/s, `cost` with its interval (from that of the rate),
-    joules with theirs and tokens per joule; what is not known is NaN.
+    joules and tokens per joule with theirs; what is not known is NaN.
     """
     valid = summary[summary["valid"].astype(bool)]
     rate = {end: valid[f"{RATE}{end}"].astype(float) for end in ("", "_low", "_high")}
@@ -50,6 +44,8 @@ def costs(summary: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
         joules_low=joules["_low"],
         joules_high=joules["_high"],
         tokens_per_joule=1 / joules[""],
+        tokens_per_joule_low=1 / joules["_high"],
+        tokens_per_joule_high=1 / joules["_low"],
     )
     return table[table[["cost", "joules"]].notna().any(axis=1)].reset_index(drop=True)
 
@@ -86,19 +82,14 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
 
 def _thriftiest(cells: pd.DataFrame) -> str:
     """The cell with the most tokens per joule, and how sure it is that no other of these has more."""
-    cells = cells.sort_values("joules", kind="stable")
+    cells = cells.sort_values(THRIFT, ascending=False, kind="stable")
     best, others = cells.iloc[0], cells.iloc[1:]
-    words = f"{number(best['tokens_per_joule'])} tokens/J ({cell_words(best)})"
-    ends = ["joules_low", "joules_high"]
-    sure = pd.Series(
-        [certainty(tuple(best[ends]), tuple(row)) for row in others[ends].to_numpy()], others.index
-    )
-    near = others[(sure == OVERLAP) | (others["joules"] < (1 + MIN_DIFFERENCE) * best["joules"])]
-    unknown = others[(sure == NO_INTERVALS) & ~others.index.isin(near.index)]
-    if len(near):
+    standing = np.array(standings(best, others, THRIFT), dtype=object)
+    words = f"{number(best[THRIFT])} tokens/J ({cell_words(best)})"
+    if len(near := others[standing == "same"]):
         words += f", not told apart from {' or '.join(cell_words(row) for _, row in near.iterrows())}"
-    if len(unknown):
-        words += f", no intervals against {counted(len(unknown), 'other cell')}"
+    if unknown := int((standing == "observed").sum()):
+        words += f", no intervals against {counted(unknown, 'other cell')}"
     return words
 
 

@@ -221,6 +221,7 @@ def memory_table(summary: pd.DataFrame) -> Table:
 def capacity_table(batches: pd.DataFrame) -> Table:
     """The largest batch that fits, by precision and context, computed and tried."""
     columns = {
+        "context": "context, tokens",
         "by_cache": "batch that weights and KV cache alone allow",
         "by_prediction": "batch by prediction",
         "largest_ok": "largest batch that ran",
@@ -230,7 +231,6 @@ def capacity_table(batches: pd.DataFrame) -> Table:
         "model": list(map(model_label, batches["model"], batches["model_source"])),
         "precision": batches["precision"],
         "attention": batches["attention"],
-        "context, tokens": batches["context"].map(lambda tokens: "-" if pd.isna(tokens) else f"{tokens:,}"),
         **{
             title: batches[name].map(lambda size: "-" if pd.isna(size) else f"{size:,}")
             for name, title in columns.items()

@@ -52,7 +52,7 @@ def iterations_sentence(measurements: pd.DataFrame) -> str:
     if counts.empty:
         return ""
     fewest, most, usual = counts.min(), counts.max(), counts.mode()[0]
-    runs = f"{fewest}" if fewest == most else f"{fewest} to {most}, {usual} in most of them"
+    runs = f"{fewest}" if fewest == most else f"{fewest} to {most}, most often {usual}"
     return f"The number of a process is the median of its timed iterations: {runs}."
 
 

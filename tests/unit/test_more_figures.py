@@ -321,6 +321,13 @@ def test_what_only_ran_out_of_memory_is_a_row_too():
     assert eager[["by_cache", "by_prediction", "largest_ok"]].isna().all()
 
 
+def test_the_context_of_a_model_is_its_own():
+    """One text is as many tokens as each model's tokenizer makes of it: 32 and 40, and 128 new ones."""
+    other = gpu_row(cell="other", model="other", prompt_tokens=40)
+    table = largest_batches(gpu_table(gpu_row(), other).assign(device_memory_bytes=80_000_000_000))
+    assert dict(zip(table["model"] == "other", table["context"], strict=True)) == {False: 160, True: 168}
+
+
 def test_one_batch_size_does_not_say_what_of_a_prediction_is_a_sequence():
     one = gpu_table(gpu_row(batch_size=10, predicted_bytes=16_800_000_000))
     (row,) = largest_batches(one.assign(device_memory_bytes=80_000_000_000)).to_dict("records")

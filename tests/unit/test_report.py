@@ -67,6 +67,14 @@ def test_the_page_says_what_the_workloads_stand_for(tmp_path):
     assert "short: 7 to 1,024 prompt tokens, 16 new" in page(tmp_path, measurements)
 
 
+def test_the_page_says_how_many_timed_iterations_a_number_is_of(tmp_path):
+    measurements = demo_measurements()
+    measurements["iterations"] = 3
+    assert "the median of its timed iterations: 3." in page(tmp_path, measurements)
+    measurements.loc[measurements.index[0], "iterations"] = 7
+    assert "the median of its timed iterations: 3 to 7, most often 3." in page(tmp_path, measurements)
+
+
 def test_text_of_a_model_is_shown_and_never_run(tmp_path):
     measurements = demo_measurements()
     evil = '</pre><script>alert("x")</script><img src=x onerror=alert(1)> & {{ 7 * 7 }} ' + "w" * 10_000

@@ -61,5 +61,5 @@ def results(log):
         Path(f"{RESULTS}/logs/aggregate_experiment{part}/{experiment}.log") for experiment in EXPERIMENTS
     ]
     page = Path(f"{RESULTS}/partial/report.html" if partial else f"{RESULTS}/report.html")
-    lines = [with_campaign(log.read_text().rstrip()) for log in said if log.exists()]
+    lines = [with_campaign(file.read_text().rstrip()) for file in said if file.exists()]
     return "\n".join(lines + [f"The report is {page}"] * page.exists())
