@@ -71,7 +71,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     grid[-1, 0].set_xlabel("time per output token (ms)")
     stack_legend(figure, [look for part, look in PARTS.items() if shown[part].any()])
     left_out = f"The first {len(shown)} of {len(data)} cells are drawn." if len(shown) < len(data) else ""
-    overlap = "Kernels that overlap are counted in each of their classes."
+    overlap = "Arithmetic means of the replicates, so that parts add up; kernels that overlap are counted in each class."
     flagged = "" if shown["valid"].all() else "Cells in [brackets] carry a flag: not to be ranked."
     heading(figure, title, common, overlap, flagged, left_out)
     return figure, tidy(data)

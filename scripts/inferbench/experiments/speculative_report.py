@@ -24,7 +24,8 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
         "Speculative decoding",
         "Is it faster to let a draft propose tokens, which the main model then checks in one pass? Accepted tokens are "
         "kept by the rule of the papers (arXiv:2302.01318, arXiv:2211.17192), so the output has the main model's "
-        "distribution whatever the draft. Plain decoding of the same model and prompts in the same process is 1.",
+        "distribution whatever the draft. Plain decoding of the same model and prompts in the same process is 1. Proposals "
+        "are counted over the runs that differ: a greedy text that comes out the same in each replicate counts once.",
         list(_sentences(cells)) if len(cells) else [],
         [
             ("Acceptance and speed", _speed_table(cells)),
