@@ -83,14 +83,14 @@ def test_a_cell_file_of_another_configuration_is_refused_with_its_path(finished)
 @pytest.fixture(scope="module")
 def interrupted(clone, tmp_path_factory):
     """(checkout, second run beside the first, {file that the first left: its time}) of a run that was
-    interrupted, as by Ctrl-C, once a cell was done; its cells are all unsupported, which is soon found."""
+    interrupted, as by Ctrl-C, once two cells were done; its cells are all unsupported, which is soon found."""
     checkout = clone.copy(tmp_path_factory.mktemp("interrupted") / "checkout")
     checkout.campaign(
         axes={"attention": ["flash_attention_2"], "batch_size": BATCHES}, baseline={"precision": "bf16"}
     )
     run = checkout.start(*SNAKEMAKE_CELLS, start_new_session=True)
     folder = checkout.path("results/tiny/cells")
-    while not list(folder.glob("*/replicate-1.parquet")) and run.poll() is None:
+    while len(list(folder.glob("*/replicate-1.parquet"))) < 2 and run.poll() is None:
         time.sleep(0.2)
     second = checkout.run(*SNAKEMAKE_CELLS)
     os.killpg(run.pid, signal.SIGINT)
@@ -108,14 +108,16 @@ def test_a_second_run_in_the_same_folder_is_refused(interrupted):
 
 def test_an_interrupted_run_leaves_whole_files_and_goes_on_where_it_stopped(interrupted):
     checkout, _, left = interrupted
-    assert 0 < len(left) < len(CELLS)
+    assert 1 < len(left) < len(CELLS)
     assert all(name.endswith("/replicate-1.parquet") for name in left)
     done = checkout.run(*SNAKEMAKE_CELLS)
     assert done.code == 0, done.output
     folder = checkout.path("results/tiny/cells")
     now = {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*")}
     assert len(now) == len(CELLS)
-    assert {name: now[name] for name in left} == left
+    # The newest may have been whole before Snakemake heard of its job's end: that one is measured again.
+    newest = max(left, key=left.get)
+    assert {name for name in left if now[name] != left[name]} <= {newest}
 
 
 def test_cells_are_measured_one_at_a_time_in_the_order_planned(interrupted):
