@@ -18,7 +18,7 @@ from inferbench.context import context_sentences
 from inferbench.faults import fault_sentences
 from inferbench.published import grid_tables
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
-from inferbench.summarise import cards_by_cell
+from inferbench.summarise import with_cards
 from inferbench.waits import wait_sentences
 
 CONTEXT = "context"
@@ -27,8 +27,8 @@ CONTEXT = "context"
 def findings(folder: Path, topics: list[str]) -> Iterator[str]:
     """Lines for the terminal, of the tables in `folder`."""
     measurements, summary = grid_tables(folder)
-    cards = cards_by_cell(measurements)
-    told = answers(summary, cards)
+    summary = with_cards(summary, measurements)
+    told = answers(summary)
     yield from (*fault_sentences(measurements), *progress(measurements), *overview(summary))
     for topic in topics:
         for answer in told:
@@ -38,8 +38,8 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
         if topic == "attention":
             yield from kernels(measurements)
         if topic == "execution":
-            yield from _side_by_side(summary, cards, folder)
-            if waits := list(wait_sentences(measurements)):
+            yield from _side_by_side(summary, folder)
+            if waits := list(wait_sentences(measurements, summary)):
                 yield "\nwhat reading each token costs, against tokens that stay on the device"
                 yield from (f"  {sentence}" for sentence in waits)
         if topic == CONTEXT and (said := list(context_sentences(measurements, summary))):
@@ -47,9 +47,9 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
             yield from (f"  {sentence}" for sentence in said)
 
 
-def _side_by_side(summary: pd.DataFrame, cards: dict[str, str], folder: Path) -> Iterator[str]:
+def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
     campaign = json.loads((folder / "provenance.json").read_text(encoding="utf-8")).get("campaign") or {}
-    ways = both_ways(summary, cards)
+    ways = both_ways(summary)
     table = side_by_side_table(ways)
     for row in table.rows:
         yield f"\ngenerate() against captured steps{': ' * bool(table.common)}{table.common}"

@@ -18,6 +18,7 @@ from inferbench.costs import ENERGY
 from inferbench.limits import QUANTITIES, Divergences
 from inferbench.presentation import (
     STATUS_WORDS,
+    also_differ,
     cell_words,
     counted,
     ends,
@@ -68,8 +69,8 @@ def opening(
     """(what the cards answer, what the number of replicates allows to say, and what holds for every subject; the
     subjects).
 
-    campaign: as far as its file is known, for the commands. divergences: None without an experiment on quality.
-    new_tokens: by workload, for the rate with the prefill.
+    summary: `with_cards`. campaign: as far as its file is known, for the commands. divergences: None without an
+    experiment on quality. new_tokens: by workload, for the rate with the prefill.
     """
     if not (summary["status"] == "ok").any():
         return ["No cell ended ok, so there is no answer yet."], []
@@ -126,7 +127,7 @@ def _subject(
     title = model_label(first["model"], weights_source(advice.cells))
     title += f", workload {first['workload']}" if several_workloads else ""
     title += f", on {advice.device}" if advice.device else ""
-    cards = [_card(choice, campaign, limits, advice.unjudged) for choice in advice.choices]
+    cards = [_card(choice, advice, campaign, limits) for choice in advice.choices]
     return Subject(title, first["model"], list(_notes(advice, limits, quality)), cards)
 
 
@@ -157,10 +158,8 @@ def _why_unknown(name: str, advice: Advice, quality: bool) -> str:
     return "The experiment on quality has no value for this model."
 
 
-def _card(
-    choice: Choice, campaign: Mapping[str, Any], limits: Mapping[str, float], unjudged: list[str]
-) -> Card:
-    judged = {name: bound for name, bound in limits.items() if name not in unjudged}
+def _card(choice: Choice, advice: Advice, campaign: Mapping[str, Any], limits: Mapping[str, float]) -> Card:
+    judged = {name: bound for name, bound in limits.items() if name not in advice.unjudged}
     title, best = TITLES[choice.aim], choice.best
     aim = "batch size 1"
     if choice.aim == THROUGHPUT:
@@ -174,7 +173,7 @@ def _card(
         facts.append((f"energy{part}", f"{number(best[ENERGY])} J/token"))
     sentences = [
         *_order(choice),
-        *_untried(best, choice.rivals),
+        *_untried(choice, advice.cells),
         *_doubts(choice, judged, "Faster, but not known to fit"),
         *_costs(choice.costs, best),
     ]
@@ -221,15 +220,15 @@ def _order(choice: Choice) -> Iterator[str]:
             else " in these runs, but an order without intervals is no finding"
         )
         yield (
-            f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}"
-            f"{_with_prefill(second, best)}."
+            f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{also_differ(second, best)}"
+            f"{basis}{_with_prefill(second, best)}."
         )
         told = rivals[rivals["standing"] == "apart"]
         if second["standing"] != "apart" and len(told):
             third = told.iloc[0]
             yield (
-                f"Of those with intervals the next is {cell_words(third)} at {_rate(third)}, {_loss(third, best)} slower;"
-                " their intervals do not overlap."
+                f"Of those with intervals the next is {cell_words(third)} at {_rate(third)},"
+                f" {_loss(third, best)} slower{also_differ(third, best)}; their intervals do not overlap."
             )
     elif choice.candidates > 1:
         yield "No other cell is known to keep the limits."
@@ -245,15 +244,17 @@ def _with_prefill(second: pd.Series, best: pd.Series) -> str:
     return f"; with the prefill it is {number(second[WHOLE])} against {number(best[WHOLE])} tokens/s"
 
 
-def _untried(best: pd.Series, rivals: pd.DataFrame) -> Iterator[str]:
-    """Where another precision leads in another execution, and was not measured in the best's."""
-    same = rivals["execution"] == best["execution"]
-    others = rivals[~same]
-    alone = (rivals.loc[same, "precision"] == best["precision"]).all()
+def _untried(choice: Choice, cells: pd.DataFrame) -> Iterator[str]:
+    """Where another precision is the fastest in another execution, and did not run in the best's."""
+    best = choice.best
+    ran = cells[(cells["status"] == "ok") & (cells["execution"] == best["execution"])]
+    ran = ran[ran["batch_size"] == 1] if choice.aim == ONE_STREAM else ran
+    others = choice.rivals[choice.rivals["execution"] != best["execution"]]
+    alone = (ran["precision"] == best["precision"]).all()
     if alone and len(others) and others.iloc[0]["precision"] != best["precision"]:
         yield (
             f"No other precision ran with execution {best['execution']} here; with {others.iloc[0]['execution']}"
-            f" {others.iloc[0]['precision']} leads."
+            f" {others.iloc[0]['precision']} is the fastest in these runs."
         )
 
 
@@ -278,7 +279,7 @@ def _costs(costs: list[Cost], best: pd.Series) -> Iterator[str]:
             yield f"{subject} nothing that can be told: {instead} is not told apart from this cell."
         else:
             runs = " in these runs" if cost.standing == "observed" else ""
-            yield f"{subject} {_loss(best, cost.fastest)} of the speed{runs}: {instead}."
+            yield f"{subject} {_loss(best, cost.fastest)} of the speed{runs}{also_differ(best, cost.fastest)}: {instead}."
     if free:
         yield f"Dropping the limit on {' or '.join(free)} alone would gain nothing: the same cell stays fastest."
 

@@ -6,7 +6,7 @@ are not findings, and without intervals an order is an observation. Cells are co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ from inferbench.presentation import (
     NO_INTERVALS,
     OVERLAP,
     STATUS_WORDS,
+    also_differ,
     at_setting,
     byte_unit,
     certainty,
@@ -88,15 +89,11 @@ def kernels(measurements: pd.DataFrame) -> list[str]:
     return [f"Torch chose the kernels of sdpa: {'; '.join(each)}."]
 
 
-def answers(summary: pd.DataFrame, cards: Mapping[str, str]) -> list[Answer]:
+def answers(summary: pd.DataFrame) -> list[Answer]:
     """One answer per model and workload of which there is something to say, in the summary's order.
 
-    cards: by cell, the cards that its replicates ran on. Cells of different ones are compared, and it is said.
+    summary: `with_cards`. Cells of different ones are compared, and it is said.
     """
-    summary = summary.assign(
-        cards=[cards.get(cell, "") for cell in summary["cell"]],
-        flagged=summary["replicates_valid"] < summary["replicates_ok"],
-    )
     several = summary["workload"].nunique() > 1
     found = []
     of_models: set[tuple[str, str]] = set()
@@ -203,10 +200,13 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
                 continue
             [(last, first)] = turns
             word = {1: "faster", -1: "slower"}
+            # Only where each batch beyond is told apart does the order hold for all of them.
+            below, above = ratios.index[ratios.index <= last], ratios.index[ratios.index >= first]
+            until = "up to" if len(below) > 1 and below.isin(told).all() else "at"
+            since = "from" if len(above) > 1 and above.isin(told).all() else "at"
             yield (
-                f"{precision} is {word[signs[last]]} than {reference} {'at' if last == ratios.index[0] else 'up to'} batch"
-                f" size {last} ({change(ratios[last])}, {notes[last]}) and {word[signs[first]]}"
-                f" {'at' if first == ratios.index[-1] else 'from'} {first}"
+                f"{precision} is {word[signs[last]]} than {reference} {until} batch size {last}"
+                f" ({change(ratios[last])}, {notes[last]}) and {word[signs[first]]} {since} {first}"
                 f" ({change(ratios[first])}, {notes[first]}), at attention {attention}, execution {execution}."
             )
 
@@ -238,7 +238,8 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
         # A mean of gains and losses describes no cell.
         if ratios.min() * MIN_RATIO > 1 or ratios.max() < MIN_RATIO:
             size += f" {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
-    cards, flagged = _other_cards(pairs).sum(), _left_out(pairs).sum()
+    cards = (pairs["cards"] != pairs["cards_base"]).sum()
+    flagged = (pairs["flagged"] | pairs["flagged_base"]).sum()
     apart = f"; on different cards in {cards} of {len(pairs)}" if cards else ""
     apart += f"; flagged replicates left out in {flagged}" if flagged else ""
     return f"{size} {of_pairs} ({basis}){apart}"
@@ -248,13 +249,10 @@ def _certainties(pairs: pd.DataFrame, speed: str) -> tuple[pd.Series, pd.Series]
     """(how sure the order of each pair is; the same with what else the two differ by, in words)."""
     ends = pairs[[f"{speed}{end}{side}" for side in ("", "_base") for end in ("_low", "_high")]]
     sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends.itertuples(index=False)], pairs.index)
-    notes = sure + np.where(_other_cards(pairs), ", different cards", "")
-    return sure, notes + np.where(_left_out(pairs), ", flagged replicates left out", "")
-
-
-def _other_cards(pairs: pd.DataFrame) -> pd.Series:
-    return pairs["cards"] != pairs["cards_base"]
-
-
-def _left_out(pairs: pd.DataFrame) -> pd.Series:
-    return pairs["flagged"] | pairs["flagged_base"]
+    notes = [
+        also_differ({"cards": one, "flagged": flagged}, {"cards": other, "flagged": other_flagged})
+        for one, other, flagged, other_flagged in pairs[
+            ["cards", "cards_base", "flagged", "flagged_base"]
+        ].itertuples(index=False)
+    ]
+    return sure, sure + notes

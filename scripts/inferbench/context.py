@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.presentation import axes_words, certainty, change, number
+from inferbench.presentation import also_differ, axes_words, certainty, change, number
 
 RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
 ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name", "new_tokens"]
@@ -14,7 +14,7 @@ ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_n
 
 def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterator[str]:
     """One per combination that may be ranked with prompts of several lengths and as many new tokens: its shortest
-    against its longest."""
+    against its longest. summary: `with_cards`."""
     tokens = measurements.groupby("cell")[["prompt_tokens", "new_tokens"]].max()
     lengths, new = (summary["cell"].map(tokens[name]) for name in tokens)
     ranked = summary.assign(length=lengths, new_tokens=new)[summary["valid"] & lengths.notna()]
@@ -25,7 +25,7 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
             continue
         changes = [
             f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
-            f" ({change(long[rate] / short[rate])}, {_certainty(short, long, rate)})"
+            f" ({change(long[rate] / short[rate])}, {_certainty(short, long, rate)}{also_differ(short, long)})"
             for rate, what in RATES.items()
             if pd.notna(short[rate]) and pd.notna(long[rate])
         ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -76,6 +77,12 @@ def certainty(one: tuple[float, float], other: tuple[float, float]) -> str:
     if pd.isna([*one, *other]).any():
         return NO_INTERVALS
     return APART if one[0] > other[1] or one[1] < other[0] else OVERLAP
+
+
+def also_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """', different cards, flagged replicates left out', as far as that holds of two rows of a summary `with_cards`."""
+    apart = ", different cards" if one["cards"] != other["cards"] else ""
+    return apart + (", flagged replicates left out" if one["flagged"] or other["flagged"] else "")
 
 
 def interval_words(low: float, high: float) -> str:

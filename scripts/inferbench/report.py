@@ -42,7 +42,7 @@ from inferbench.presentation import (
 from inferbench.sections import section
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.spending import experiment_seconds, spending_sentences
-from inferbench.summarise import cards_by_cell
+from inferbench.summarise import with_cards
 from inferbench.validity import drift_sentence, flag_counts, iterations_sentence
 from inferbench.waits import wait_sentences
 
@@ -114,6 +114,7 @@ def page_data(
         {"experiments": {name: own.declared for name, own in experiments.items()}} if experiments else {}
     )
     campaign |= {"limits": limits} if limits else {}
+    summary = with_cards(summary, measurements)
     new_tokens = measurements.groupby("workload")["new_tokens"].max()
     advice_lead, advice = opening(
         summary, campaign, limits, measured_divergences(experiments), new_tokens.dropna().to_dict()
@@ -122,13 +123,12 @@ def page_data(
     price = campaign.get("price_per_gpu_hour")
     priced = costs(summary, price)
     columns = cell_columns(measurements, summary)
-    cards = cards_by_cell(measurements)
-    told = answers(summary, cards)
+    told = answers(summary)
     drawn: dict[str, list[tuple[Figure, str | None]]] = {}
     for figure, picture in pictures(FIGURES, figures):
         drawn.setdefault(figure.category, []).append((figure, picture))
     placed = ELSEWHERE | {category for _, category in TOPICS.values()}
-    ways = both_ways(summary, cards)
+    ways = both_ways(summary)
     ran = processes(measurements, experiments)
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
@@ -150,7 +150,7 @@ def page_data(
         "several_lengths": measurements.groupby("model")["prompt_tokens"].nunique().max() > 1,
         "reversals": list(reversals(ways, campaign.get("baseline") or {})),
         "side_by_side": side_by_side_table(ways),
-        "waits": list(wait_sentences(measurements)),
+        "waits": list(wait_sentences(measurements, summary)),
         "figures": drawn,
         "more_figures": [one for category, own in drawn.items() if category not in placed for one in own],
         "experiments": [

@@ -14,7 +14,15 @@ import pandas as pd
 
 from inferbench.cell_means import row_label
 from inferbench.page_tables import Table, table_of, with_interval
-from inferbench.presentation import NO_INTERVALS, OVERLAP, certainty, number, precision_order, split_axes
+from inferbench.presentation import (
+    NO_INTERVALS,
+    OVERLAP,
+    also_differ,
+    certainty,
+    number,
+    precision_order,
+    split_axes,
+)
 from inferbench.statistics import MIN_DIFFERENCE
 
 SPEED = "decode_tokens_per_s"
@@ -24,13 +32,11 @@ AXES = ["device_name", "model", "workload", "batch_size", "attention", "precisio
 JUDGED = ("precision", "attention")
 
 
-def both_ways(summary: pd.DataFrame, cards: Mapping[str, str]) -> pd.DataFrame:
+def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
     """Cells that may be ranked, were run by `generate()` and captured: indexed by AXES, a column per execution and
-    quantity. Compared with each other are cells of one kind of device. cards: by cell, the cards that it ran on."""
+    quantity. Compared with each other are cells of one kind of device. summary: `with_cards`."""
     ranked = summary[summary["valid"] & summary[SPEED].notna() & summary["execution"].isin([HOST, *CAPTURED])]
-    ranked = ranked.assign(
-        device_name=ranked["device_name"].fillna("unknown device"), cards=ranked["cell"].map(cards)
-    )
+    ranked = ranked.assign(device_name=ranked["device_name"].fillna("unknown device"))
     columns = [
         SPEED,
         f"{SPEED}_low",
@@ -39,6 +45,7 @@ def both_ways(summary: pd.DataFrame, cards: Mapping[str, str]) -> pd.DataFrame:
         "decode_mbu",
         "model_source",
         "cards",
+        "flagged",
     ]
     wide = ranked.pivot(index=AXES, columns="execution", values=columns)
     declared = pd.MultiIndex.from_frame(ranked[AXES].drop_duplicates())
@@ -63,12 +70,15 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
     for mode in (HOST, *CAPTURED):
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
         texts[f"{mode}, tokens/s"] = with_interval(*ends)
-    best = wide[SPEED][CAPTURED].astype("Float64").max(axis=1)
-    texts["fastest captured ÷ generate()"] = (best / wide[SPEED][HOST].astype("Float64")).map(number)
-    for what, modes in (("generate()", [HOST]), ("fastest captured", CAPTURED)):
-        texts[f"{what}: copy bandwidth, %"] = _per_cent(
-            wide["decode_mbu"][modes].astype("Float64").max(axis=1)
-        )
+    captured = wide[SPEED][CAPTURED].astype("Float64")
+    texts["fastest captured ÷ generate()"] = (captured.max(axis=1) / wide[SPEED][HOST].astype("Float64")).map(
+        number
+    )
+    texts["generate(): copy bandwidth, %"] = _per_cent(wide["decode_mbu"][HOST])
+    fastest = captured.eq(captured.max(axis=1), axis=0).fillna(False)
+    texts["fastest captured: copy bandwidth, %"] = _per_cent(
+        wide["decode_mbu"][CAPTURED].astype("Float64").where(fastest).max(axis=1)
+    )
     return replace(table_of(texts, words), common=common)
 
 
@@ -111,11 +121,10 @@ def reversals(wide: pd.DataFrame, baseline: Mapping[str, Any]) -> Iterator[str]:
 
 def _against(both: pd.DataFrame, execution: str) -> tuple[int, str]:
     """(1 where the first of two cells is faster, -1 slower, 0 where intervals do not tell; the same in words)."""
-    one, other = both[SPEED][execution].astype(float)
-    ends = both[[f"{SPEED}_low", f"{SPEED}_high"]].xs(execution, axis=1, level=1)
-    sure = certainty(*ends.itertuples(index=False, name=None))
-    apart = ", different cards" if both["cards"][execution].nunique() > 1 else ""
-    rates = f"({number(one)} and {number(other)} tokens/s, {sure}{apart})"
+    ran = both.xs(execution, axis=1, level=1)
+    one, other = ran[SPEED]
+    sure = certainty(*ran[[f"{SPEED}_low", f"{SPEED}_high"]].itertuples(index=False, name=None))
+    rates = f"({number(one)} and {number(other)} tokens/s, {sure}{also_differ(ran.iloc[0], ran.iloc[1])})"
     ratio = one / other
     if sure == NO_INTERVALS:
         return 0, f"no order can be told {rates}"

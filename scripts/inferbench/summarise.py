@@ -7,6 +7,8 @@ several: two cards of one model differ by more than many of the effects looked f
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 
@@ -60,10 +62,26 @@ def cards(measurements: pd.DataFrame) -> pd.Series:
     return uuid.fillna(named + " @ " + host).astype(str)
 
 
-def cards_by_cell(measurements: pd.DataFrame) -> dict[str, str]:
-    """Cell -> the cards of its valid replicates, in one text."""
-    valid = measurements[measurements["valid"]]
-    return cards(valid).groupby(valid["cell"]).agg(lambda own: ", ".join(sorted(set(own)))).to_dict()
+def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+    """The summary with what two of its cells differ by beside what they are compared for.
+
+    Columns: `cards`, those of the summarised replicates and the share that each ran, in one text;
+    `flagged`, whether a flag left out replicates that ended ok.
+    """
+    ok = measurements[measurements["status"] == "ok"]
+    valid = ok["valid"].to_numpy(bool)
+    device = summary.set_index("cell")["device_name"].astype(object).fillna("")
+    summarised = ok[valid & (ok["cell"].map(device) == ok["device_name"].astype(object).fillna(""))]
+    shares = cards(summarised).groupby(summarised["cell"]).agg(_shares).to_dict()
+    return summary.assign(
+        cards=[shares.get(cell, "") for cell in summary["cell"]],
+        flagged=summary["cell"].isin(ok.loc[~valid, "cell"]),
+    )
+
+
+def _shares(cards: pd.Series) -> str:
+    counts = cards.value_counts().sort_index()
+    return ", ".join(f"{Fraction(int(count), len(cards))} of {card}" for card, count in counts.items())
 
 
 def drift(measurements: pd.DataFrame) -> statistics.Drift:

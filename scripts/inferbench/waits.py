@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.cell_means import cell_means, row_label
+from inferbench import statistics
+from inferbench.cell_means import row_label
 from inferbench.faults import profiled_first
-from inferbench.presentation import change, counted, model_label, number, split_axes
+from inferbench.presentation import also_differ, certainty, change, counted, model_label, number, split_axes
 from inferbench.side_by_side import CAPTURED
 
 READ, UNREAD = "tpot_ms", "tpot_unread_ms"
@@ -22,11 +23,10 @@ MIN_SHARE = 0.05
 MOST_LISTED = 4
 
 
-def wait_sentences(measurements: pd.DataFrame) -> Iterator[str]:
+def wait_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterator[str]:
     """Per device and model where the wait is over MIN_SHARE of a step: which cells wait most, and how their
-    attention backends compare without it."""
-    timed = cell_means(measurements[~profiled_first(measurements)], [READ, UNREAD])
-    timed = timed[timed["valid"] & timed["execution"].isin(CAPTURED) & timed[UNREAD].notna()]
+    attention backends compare without it. summary: `with_cards`."""
+    timed = _times(measurements[~profiled_first(measurements)], summary)
     timed = timed.assign(wait=timed[READ] / timed[UNREAD])
     for (_, model), own in timed.groupby(["device_name", "model"], sort=False):
         waiting = own[own["wait"] > 1 + MIN_SHARE].sort_values("wait", ascending=False, kind="stable")
@@ -46,6 +46,29 @@ def wait_sentences(measurements: pd.DataFrame) -> Iterator[str]:
         yield from (f"{label}: {sentence}" for sentence in _without_it(own, waiting.index))
 
 
+def _times(measurements: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The captured cells of the summary whose unread steps were timed, with the centres of both times in ms over
+    their valid replicates, and the ends `_low` and `_high` of the unread one's interval."""
+    cells = summary[summary["valid"] & summary["execution"].isin(CAPTURED)]
+    device = cells.set_index("cell")["device_name"].astype(object).fillna("")
+    rows = measurements[measurements["valid"] & measurements[UNREAD].notna()]
+    rows = rows[rows["cell"].map(device) == rows["device_name"].astype(object).fillna("")]
+    cells = cells[cells["cell"].isin(rows["cell"])].reset_index(drop=True)
+    code = pd.Index(cells["cell"]).get_indexer(rows["cell"])
+    read, unread = (
+        statistics.interval(statistics.stack(rows[time].to_numpy(float), code, len(cells)))
+        for time in (READ, UNREAD)
+    )
+    return cells.assign(
+        **{
+            READ: read.centre,
+            UNREAD: unread.centre,
+            f"{UNREAD}_low": unread.low,
+            f"{UNREAD}_high": unread.high,
+        }
+    )
+
+
 def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
     """Pairs of attention backends of which one waits: their ratio with and without the wait."""
     reference = own["attention"].iloc[0]
@@ -58,5 +81,9 @@ def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
         told = []
         for _, row in these.iterrows():
             unread, read = (change(row[f"{time}_base"] / row[time]) for time in (UNREAD, READ))
-            told.append(f"{row_label(row, varying)} {unread} (read: {read})".lstrip())
+            sure = certainty(*((row[f"{UNREAD}_low{of}"], row[f"{UNREAD}_high{of}"]) for of in ("", "_base")))
+            base = {name: row[f"{name}_base"] for name in ("cards", "flagged")}
+            told.append(
+                f"{row_label(row, varying)} {unread} ({sure}{also_differ(row, base)}; read: {read})".lstrip()
+            )
         yield f"attention {attention} instead of {reference}, decode speed of unread tokens: {'; '.join(told)}."

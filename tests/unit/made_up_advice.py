@@ -13,7 +13,7 @@ times that. A token of a stream takes 1000 x batch / speed ms, the first one fou
 from inferbench.advice import advise
 from inferbench.advice_words import opening
 from inferbench.limits import Divergence
-from made_up_tables import demo_measurements, demo_summary
+from made_up_tables import demo_cells, demo_measurements
 
 #: nats, all measured
 KL = {
@@ -25,9 +25,7 @@ KL = {
 
 
 def table(model="smollm2-135m", source="bundled", **axes):
-    return demo_summary(
-        demo_measurements(model, source, **{"attention": ("sdpa",), "replicate": (1,), **axes})
-    )
+    return demo_cells(demo_measurements(model, source, **{"attention": ("sdpa",), "replicate": (1,), **axes}))
 
 
 def with_intervals(summary, share):

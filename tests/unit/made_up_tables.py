@@ -12,6 +12,7 @@ from itertools import product
 import pandas as pd
 
 from inferbench import schema
+from inferbench.summarise import with_cards
 
 SPEED = {"fp32": 20.0, "bf16": 40.0, "int8": 10.0, "nf4": 25.0}
 WEIGHT_BYTES = {"fp32": 538_060_800, "bf16": 269_030_400, "int8": 162_900_000, "nf4": 119_000_000}
@@ -49,6 +50,11 @@ def demo_summary(measurements: pd.DataFrame) -> pd.DataFrame:
         row |= {name: ok[name].max() if len(ok) else pd.NA for name in schema.SIZES}
         rows.append(row)
     return schema.validate(pd.DataFrame(rows), schema.summary)
+
+
+def demo_cells(measurements: pd.DataFrame) -> pd.DataFrame:
+    """The summary as sentences are told from it."""
+    return with_cards(demo_summary(measurements), measurements)
 
 
 def demo_provenance(measurements: pd.DataFrame) -> dict:

@@ -69,5 +69,22 @@ def test_a_precision_that_leads_where_both_ran_is_named_beside_an_execution_that
     summary = table()
     only = summary["precision"] == "bf16"
     compiled = summary.assign(execution=summary["execution"].mask(only, "compiled"))
-    assert "No other precision ran with execution compiled here; with loop nf4 leads." in say(compiled)
+    assert (
+        "No other precision ran with execution compiled here; with loop nf4 is the fastest in these runs."
+        in say(compiled)
+    )
     assert "No other precision ran" not in say(summary)
+    # nf4 ran compiled too, and is flagged: it was tried.
+    both = summary["precision"].isin(["bf16", "nf4"])
+    flagged = summary.assign(
+        execution=summary["execution"].mask(both, "compiled"),
+        valid=summary["valid"] & (summary["precision"] != "nf4"),
+    )
+    assert "No other precision ran" not in say(flagged)
+
+
+def test_the_next_cell_that_ran_on_another_card_says_so():
+    summary = with_intervals(table(), 0.01)
+    elsewhere = summary.assign(cards=summary["cards"].mask(summary["precision"] == "nf4", "GPU-2"))
+    assert "37.5% slower; their intervals do not overlap" in say(summary)
+    assert "37.5% slower, different cards; their intervals do not overlap" in say(elsewhere)

@@ -7,12 +7,12 @@ from inferbench.context import context_sentences
 from inferbench.faults import fault_sentences
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.waits import wait_sentences
-from made_up_tables import demo_measurements, demo_summary
+from made_up_tables import demo_cells, demo_measurements
 
 
 def say(summary):
     """All sentences of the answer, one a line."""
-    lines = [line for answer in answers(summary, {}) for about in answer.sentences.values() for line in about]
+    lines = [line for answer in answers(summary) for about in answer.sentences.values() for line in about]
     return "\n".join([*overview(summary), *lines])
 
 
@@ -24,14 +24,13 @@ def with_intervals(summary, share):
 
 
 def test_replicates_that_a_flag_left_out_are_told():
-    summary = demo_summary(demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,)))
+    summary = demo_cells(demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,)))
     assert "left out" not in say(summary)
-    one_of_two = summary.assign(replicates_valid=1, replicates_ok=2)
-    assert "(no intervals, flagged replicates left out)" in say(one_of_two)
+    assert "(no intervals, flagged replicates left out)" in say(summary.assign(flagged=True))
 
 
 def test_the_overview_says_why_a_cell_has_no_finding():
-    summary = demo_summary(demo_measurements()).head(7)
+    summary = demo_cells(demo_measurements()).head(7)
     findings = [
         "baseline",
         "faster",
@@ -51,7 +50,7 @@ def test_the_overview_says_why_a_cell_has_no_finding():
 
 
 def test_effects_and_memory_of_the_demo():
-    words = say(demo_summary(demo_measurements()))
+    words = say(demo_cells(demo_measurements()))
     assert "24 cells declared: 16 ok, 8 unsupported." in words
     # 162.9 / 269.0 - 1 = -39%, 119 / 269.0 - 1 = -56%
     assert "fp32 538 MB, 100% more; bf16 269 MB; int8 163 MB, 39% less; nf4 119 MB, 56% less" in words
@@ -60,7 +59,7 @@ def test_effects_and_memory_of_the_demo():
 
 
 def test_intervals_decide_whether_cells_are_told_apart():
-    summary = demo_summary(demo_measurements())
+    summary = demo_cells(demo_measurements())
     # 40.4 and 44.4: 2% to both sides keeps them apart, 8% does not.
     assert "(intervals apart in 8 of 8)" in say(with_intervals(summary, 0.02))
     assert "(intervals apart in 0 of 8)" in say(with_intervals(summary, 0.08))
@@ -74,12 +73,12 @@ def test_differences_under_one_per_cent_are_no_findings():
     measurements.loc[eager, "decode_tokens_per_s"] = (
         measurements.loc[sdpa, "decode_tokens_per_s"].to_numpy() * 0.991
     )
-    words = say(with_intervals(demo_summary(measurements), 0.0001))
+    words = say(with_intervals(demo_cells(measurements), 0.0001))
     assert "Attention eager instead of sdpa: decode speed differs by less than 1% in 4 pairs" in words
 
 
 def test_nothing_ok():
-    words = say(demo_summary(demo_measurements(attention=("flash_attention_2",))))
+    words = say(demo_cells(demo_measurements(attention=("flash_attention_2",))))
     assert "8 cells declared: 0 ok, 8 unsupported." in words
     assert "Weights" not in words
 
@@ -89,13 +88,13 @@ def test_flagged_cells_are_never_ranked():
     bf16 = (measurements["precision"] == "bf16") & (measurements["status"] == "ok")
     measurements.loc[bf16, "flags"] = "throttled"
     measurements.loc[bf16, "valid"] = False
-    words = say(demo_summary(measurements))
+    words = say(demo_cells(measurements))
     assert "instead of bf16" not in words
 
 
 def test_one_cell_one_replicate():
     words = say(
-        demo_summary(
+        demo_cells(
             demo_measurements(precision=("nf4",), attention=("sdpa",), batch_size=(4,), replicate=(1,))
         )
     )
@@ -105,7 +104,7 @@ def test_one_cell_one_replicate():
 
 
 def test_devices_are_not_compared_with_each_other():
-    summary = demo_summary(demo_measurements(attention=("sdpa",), batch_size=(1,)))
+    summary = demo_cells(demo_measurements(attention=("sdpa",), batch_size=(1,)))
     summary["device_name"] = ["A", "A", "B", "B"]  # fp32, bf16 | int8, nf4
     words = say(summary)
     assert "On A: Precision fp32 instead of bf16" in words
@@ -113,17 +112,17 @@ def test_devices_are_not_compared_with_each_other():
 
 
 def test_sources_of_weights_are_said():
-    assert "fp32 is itself dequantised" in say(demo_summary(demo_measurements()))
-    synthetic = demo_summary(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
+    assert "fp32 is itself dequantised" in say(demo_cells(demo_measurements()))
+    synthetic = demo_cells(demo_measurements("synthetic-olmoe-1b-7b", "synthetic"))
     assert "synthetic, random" in say(synthetic)
-    assert answers(synthetic, {})[0].subject == "synthetic-olmoe-1b-7b"
-    checkpoint = say(demo_summary(demo_measurements("qwen", "checkpoint")))
+    assert answers(synthetic)[0].subject == "synthetic-olmoe-1b-7b"
+    checkpoint = say(demo_cells(demo_measurements("qwen", "checkpoint")))
     assert "dequantised" not in checkpoint
     assert "synthetic" not in checkpoint
 
 
 def test_weights_of_a_model_are_told_once_whatever_the_workloads():
-    summary = demo_summary(demo_measurements())
+    summary = demo_cells(demo_measurements())
     words = say(pd.concat([summary, summary.assign(workload="long")], ignore_index=True))
     assert [words.count(text) for text in ("Weights (against", "itself dequantised", "Precision nf4")] == [
         1,
@@ -141,7 +140,7 @@ def both_ways_run(precision=("bf16", "nf4"), attention=("sdpa",), **rates):
     for part, mode in zip(parts, ("generate", "cuda_graph"), strict=True):
         part["cell"] = part["cell"] + mode
         part["decode_tokens_per_s"] = pd.array(rates[mode], dtype="Float64")
-    return demo_summary(pd.concat(parts, ignore_index=True))
+    return demo_cells(pd.concat(parts, ignore_index=True))
 
 
 BASELINE = {"precision": "bf16", "attention": "sdpa"}
@@ -151,34 +150,32 @@ def test_where_generate_leads_to_another_conclusion_both_measurements_are_said()
     """18 against 29 tokens/s is 37.9% slower, 135 against 111 is 21.6% faster; 0.5% apart is no difference, and
     intervals that overlap, or are not there, tell no order."""
     reversed_order = both_ways(
-        with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.01), {}
+        with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.01)
     )
     [sentence] = reversals(reversed_order, BASELINE)
     assert sentence == (
         "nf4 against bf16: by generate() 37.9% slower (18.0 and 29.0 tokens/s, intervals apart), captured (cuda_graph)"
         " 21.6% faster (135 and 111 tokens/s, intervals apart)."
     )
-    hidden = both_ways(
-        with_intervals(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]), 0.001), {}
-    )
+    hidden = both_ways(with_intervals(both_ways_run(generate=[20.0, 20.1], cuda_graph=[111.0, 135.0]), 0.001))
     [sentence] = reversals(hidden, BASELINE)
     assert (
         "nf4 against bf16: by generate() not told apart (20.1 and 20.0 tokens/s, intervals apart)" in sentence
     )
     unsure = both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0])
-    assert not list(reversals(both_ways(unsure, {}), BASELINE))
+    assert not list(reversals(both_ways(unsure), BASELINE))
     known = with_intervals(unsure, 0.01)
     host = known["execution"] == "generate"
     known.loc[host, ["decode_tokens_per_s_low", "decode_tokens_per_s_high"]] = pd.NA
-    [sentence] = reversals(both_ways(known, {}), BASELINE)
+    [sentence] = reversals(both_ways(known), BASELINE)
     assert "by generate() no order can be told (18.0 and 29.0 tokens/s, no intervals), captured" in sentence
     wide = with_intervals(both_ways_run(generate=[29.0, 18.0], cuda_graph=[111.0, 135.0]), 0.15)
-    [sentence] = reversals(both_ways(wide, {}), BASELINE)
+    [sentence] = reversals(both_ways(wide), BASELINE)
     # 18 x 1.15 is less than 29 x 0.85; 135 x 0.85 is less than 111 x 1.15.
     assert "37.9% slower (18.0 and 29.0 tokens/s, intervals apart)" in sentence
     assert "not told apart (135 and 111 tokens/s, intervals overlap)" in sentence
     same_order = with_intervals(both_ways_run(generate=[20.0, 22.0], cuda_graph=[111.0, 135.0]), 0.01)
-    assert not list(reversals(both_ways(same_order, {}), BASELINE))
+    assert not list(reversals(both_ways(same_order), BASELINE))
     table = side_by_side_table(reversed_order)
     row = dict(zip(table.columns, table.rows[1], strict=True))
     assert (row["precision"], row["fastest captured ÷ generate()"]) == ("nf4", "7.50")
@@ -190,9 +187,9 @@ def test_of_attention_backends_it_is_said_too_and_so_are_different_cards():
     summary = with_intervals(
         both_ways_run(("bf16",), ("eager", "sdpa"), generate=[30.0, 30.1], cuda_graph=[90.0, 120.0]), 0.01
     )
-    cards = dict.fromkeys(summary["cell"], "GPU-1")
-    cards[summary.query("attention == 'eager' and execution == 'cuda_graph'")["cell"].iloc[0]] = "GPU-2"
-    [sentence] = reversals(both_ways(summary, cards), BASELINE)
+    elsewhere = (summary["attention"] == "eager") & (summary["execution"] == "cuda_graph")
+    summary = summary.assign(cards=summary["cards"].mask(elsewhere, "GPU-2"))
+    [sentence] = reversals(both_ways(summary), BASELINE)
     assert sentence == (
         "eager against sdpa: by generate() not told apart (30.0 and 30.1 tokens/s, intervals overlap), captured"
         " (cuda_graph) 25.0% slower (90.0 and 120 tokens/s, intervals apart, different cards)."
@@ -200,7 +197,7 @@ def test_of_attention_backends_it_is_said_too_and_so_are_different_cards():
 
 
 def test_the_batch_at_which_a_precision_stops_paying_is_named():
-    summary = demo_summary(
+    summary = demo_cells(
         demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 2, 4, 8))
     )
     rates = {1: (100, 120), 2: (190, 200), 4: (380, 381), 8: (700, 560)}
@@ -220,8 +217,8 @@ def test_the_batch_at_which_a_precision_stops_paying_is_named():
         decode_tokens_per_s_low=speed * (1 - share), decode_tokens_per_s_high=speed * (1 + share)
     )
     assert "nf4 is faster than bf16 at batch size 1 (+20.0%, intervals apart)" in say(known)
-    [nf4] = known.loc[(known["precision"] == "nf4") & (known["batch_size"] == 8), "cell"]
-    told = answers(known, dict.fromkeys(known["cell"], "GPU-1") | {nf4: "GPU-2"})
+    elsewhere = (known["precision"] == "nf4") & (known["batch_size"] == 8)
+    told = answers(known.assign(cards=known["cards"].mask(elsewhere, "GPU-2")))
     [crossing] = [line for one in told for line in one.sentences["batch_size"] if "nf4 is faster" in line]
     assert (
         "size 1 (+20.0%, intervals apart) and slower at 8 (-20.0%, intervals apart, different cards)"
@@ -230,14 +227,67 @@ def test_the_batch_at_which_a_precision_stops_paying_is_named():
 
 
 def test_cells_of_different_cards_are_compared_with_that_said():
-    summary = demo_summary(demo_measurements(precision=("bf16",), batch_size=(1,)))
-    by_attention = dict(zip(summary["cell"], summary["attention"], strict=True))
-    [told] = [answer.sentences["attention"] for answer in answers(summary, by_attention)]
+    summary = demo_cells(demo_measurements(precision=("bf16",), batch_size=(1,)))
+    [told] = [answer.sentences["attention"] for answer in answers(summary.assign(cards=summary["attention"]))]
     assert told[0].endswith("decode speed -9.1% (no intervals, different cards).")
 
 
+def test_cells_ran_on_the_same_cards_only_where_each_card_ran_the_same_share():
+    """Two of three replicates on a card are not one of three; all of two are all of three."""
+    measurements = demo_measurements(
+        precision=("bf16", "nf4", "int8"), attention=("sdpa",), batch_size=(1,), replicate=(1, 2, 3)
+    )
+    uuids = {"bf16": ["a", "a", "b"], "nf4": ["a", "b", "b"], "int8": ["b", "a", "a"]}
+    measurements["device_uuid"] = [
+        uuids[row.precision][row.replicate - 1] for row in measurements.itertuples()
+    ]
+    shares = demo_cells(measurements).set_index("precision")["cards"]
+    assert shares["bf16"] == shares["int8"] == "2/3 of a, 1/3 of b"
+    assert shares["nf4"] == "1/3 of a, 2/3 of b"
+
+
+def test_flagged_replicates_are_left_out_only_where_one_is_flagged():
+    measurements = demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1,))
+    other_kind = measurements.assign(device_name=["A", "A", "A", "B"])
+    assert not demo_cells(other_kind)["flagged"].any()
+    flagged = measurements.assign(valid=[True, True, True, False])
+    assert demo_cells(flagged)["flagged"].tolist() == [False, True]
+
+
+def test_an_order_holds_up_to_a_batch_size_only_if_every_smaller_one_tells_it():
+    """nf4 +10% at 4, -10% at 8; at 1 and 32 the intervals overlap."""
+    summary = demo_cells(
+        demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 4, 8, 32))
+    )
+    ratio = {1: 1.02, 4: 1.10, 8: 0.90, 32: 0.98}
+    speed = summary["batch_size"] * 100.0
+    speed = speed.mask(summary["precision"] == "nf4", speed * summary["batch_size"].map(ratio))
+    summary = with_intervals(summary.assign(decode_tokens_per_s=speed.astype("Float64")), 0.03)
+    assert "nf4 is faster than bf16 at batch size 4 (+10.0%, intervals apart) and slower at 8" in say(summary)
+
+
+def test_the_bandwidth_beside_the_fastest_captured_mode_is_its_own():
+    """compiled is the fastest with 130 tokens/s, though cuda_graph moved its bytes at a higher share of a copy."""
+    parts = [
+        demo_cells(
+            demo_measurements(precision=("bf16",), attention=("sdpa",), batch_size=(1,)).assign(
+                execution=mode
+            )
+        ).assign(cell=mode, decode_tokens_per_s=rate, decode_mbu=share)
+        for mode, rate, share in (
+            ("generate", 30.0, 0.2),
+            ("cuda_graph", 120.0, 0.7),
+            ("compiled", 130.0, 0.6),
+        )
+    ]
+    table = side_by_side_table(both_ways(pd.concat(parts, ignore_index=True)))
+    [row] = table.rows
+    row = dict(zip(table.columns, row, strict=True))
+    assert row["fastest captured: copy bandwidth, %"] == "60.0"
+
+
 def test_few_pairs_are_named_one_by_one():
-    summary = demo_summary(
+    summary = demo_cells(
         demo_measurements(precision=("bf16", "nf4"), attention=("sdpa",), batch_size=(1, 32))
     )
     rates = {("bf16", 1): 100, ("nf4", 1): 120, ("bf16", 32): 2000, ("nf4", 32): 900}
@@ -257,9 +307,12 @@ def test_context_is_the_shortest_prompt_against_the_longest():
         part["prompt_tokens"] = length
         parts.append(part.assign(decode_tokens_per_s=pd.array([rate], dtype="Float64")))
     measurements = pd.concat(parts, ignore_index=True)
-    [sentence] = context_sentences(measurements, demo_summary(measurements))
+    [sentence] = context_sentences(measurements, demo_cells(measurements))
     assert "from 128 to 8,192 tokens of prompt" in sentence
     assert "decode 100 to 75.0 tokens/s (-25.0%, no intervals)" in sentence
+    elsewhere = measurements.assign(device_uuid=["GPU-1", "GPU-2"])
+    [sentence] = context_sentences(elsewhere, demo_cells(elsewhere))
+    assert "decode 100 to 75.0 tokens/s (-25.0%, no intervals, different cards)" in sentence
 
 
 def test_what_the_host_adds_to_each_read_token_is_told_apart_from_the_attention():
@@ -268,14 +321,16 @@ def test_what_the_host_adds_to_each_read_token_is_told_apart_from_the_attention(
     measurements = demo_measurements(
         precision=("bf16",), attention=("eager", "sdpa"), batch_size=(1,), replicate=(1,)
     ).assign(tpot_ms=[10.2, 9.8], tpot_unread_ms=[10.0, 8.0])
-    assert not list(wait_sentences(measurements)), "the host launches every kernel of a loop"
+    assert not list(wait_sentences(measurements, demo_cells(measurements))), (
+        "the host launches every kernel of a loop"
+    )
     captured = measurements.assign(execution="cuda_graph")
-    assert list(wait_sentences(captured)) == [
+    assert list(wait_sentences(captured, demo_cells(captured))) == [
         "smollm2-135m: over 5% longer a token in 1 of 2 captured combinations: sdpa +22.5% (9.80 against 8.00 ms).",
-        "smollm2-135m: attention sdpa instead of eager, decode speed of unread tokens: +25.0% (read: +4.1%).",
+        "smollm2-135m: attention sdpa instead of eager, decode speed of unread tokens: +25.0% (no intervals; read: +4.1%).",
     ]
-    assert not list(wait_sentences(captured.assign(tpot_unread_ms=[10.0, 9.6])))
-    assert not list(wait_sentences(captured.assign(valid=False)))
+    for silent in (captured.assign(tpot_unread_ms=[10.0, 9.6]), captured.assign(valid=False)):
+        assert not list(wait_sentences(silent, demo_cells(silent)))
 
 
 def test_numbers_of_code_with_a_known_fault_are_told_and_not_explained_otherwise():
@@ -286,4 +341,4 @@ def test_numbers_of_code_with_a_known_fault_are_told_and_not_explained_otherwise
     profiled = measurements.assign(code=[measurements["code"][0], "572673c45ed04290"])
     [sentence] = fault_sentences(profiled)
     assert sentence.startswith("Known fault of 1 of 2 processes: they were timed after a profile")
-    assert not list(wait_sentences(profiled)), "its wait is not the host's"
+    assert not list(wait_sentences(profiled, demo_cells(profiled))), "its wait is not the host's"
