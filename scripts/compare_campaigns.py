@@ -1,7 +1,8 @@
 """Compare two campaigns cell by cell: python scripts/compare_campaigns.py A B [--output DIR]
 
 A and B are folders that hold a measurements.parquet, of a run or published. Ratios are B over A. Exit
-code 1 with --fail-on-regression when a cell is slower, 2 when the two cannot be compared.
+code 1 with --fail-on-regression when a cell is slower or has no valid value in B alone, 2 when the two
+cannot be compared.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 import pandas as pd
 
 from inferbench import figures, schema
-from inferbench.compare import METRICS, CompareError, changes, common_cells, compare, load, other_meaning
+from inferbench.compare import (
+    ASKED_OTHERWISE,
+    METRICS,
+    CompareError,
+    changes,
+    common_cells,
+    compare,
+    load,
+    other_meaning,
+)
 from inferbench.faults import fault_sentences
 from inferbench.presentation import number
 
@@ -30,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("a", metavar="A", type=Path, help="folder of the campaign to compare with")
     parser.add_argument("b", metavar="B", type=Path, help="folder of the other campaign")
     parser.add_argument("--output", metavar="DIR", type=Path, help="write comparison.{svg,png,csv} there")
-    parser.add_argument("--fail-on-regression", action="store_true", help="exit 1 when a cell is slower in B")
+    parser.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="exit 1 when a cell is slower in B, or has no valid value there",
+    )
     arguments = parser.parse_args(argv)
     try:
         a, b = load(arguments.a), load(arguments.b)
@@ -45,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.output:
         figures.apply_style()
         figures.save(draw(comparison), comparison, arguments.output / "comparison")
-    return int(arguments.fail_on_regression and comparison["finding"].eq("slower").any())
+    regressed = comparison["finding"].isin(["slower", "no valid value in B"]).any()
+    return int(arguments.fail_on_regression and regressed)
 
 
 def preamble(a: pd.DataFrame, b: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
@@ -55,10 +70,7 @@ def preamble(a: pd.DataFrame, b: pd.DataFrame, comparison: pd.DataFrame) -> list
     lines = [f"{common} cells in both campaigns, {only[0]} only in A, {only[1]} only in B"]
     lines += [f"{name}: A {in_a}; B {in_b}" for name, (in_a, in_b) in changes(a, b).items()]
     if others := other_meaning(a, b):
-        lines.append(
-            f"{others} of these cells were asked for otherwise in A than in B: seed, threads, prompts, when to stop"
-            " measuring, packages or Hydra files differ"
-        )
+        lines.append(f"{others} of these cells were asked for otherwise in A than in B: {ASKED_OTHERWISE}")
     lines += [
         f"{name}: {sentence}" for name, side in (("A", a), ("B", b)) for sentence in fault_sentences(side)
     ]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import schema
-from inferbench.compare import CompareError, common_cells, compare, load
+from inferbench.compare import ASKED_OTHERWISE, CompareError, common_cells, compare, load, other_meaning
 from inferbench.faults import fault_sentences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import counted, model_label, number, split_axes
@@ -102,15 +102,20 @@ def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame)
         " alone.",
         *(f"In {other.name}: {sentence}" for sentence in fault_sentences(other.measurements)),
     ]
+    if others := other_meaning(other.measurements, measurements):
+        said.append(f"{others} of these cells were asked for otherwise there: {ASKED_OTHERWISE}.")
     rows = speed[(speed["other"] == other.name) & speed["ratio"].notna()]
     if rows.empty:
         return [*said, f"No cell has a valid replicate both here and in {other.name}."]
     _, varying = split_axes(speed, AXES)
     least, most = rows.loc[rows["ratio"].idxmin()], rows.loc[rows["ratio"].idxmax()]
     counts = ", ".join(f"{count} {finding}" for finding, count in rows["finding"].value_counts().items())
+    # A cell on several cards has a ratio per pair of them, and counts once.
+    by_cell = np.log(rows["ratio"].astype(float)).groupby(rows["cell"]).mean()
+    pairs = f" ({counted(len(rows), 'pair')} of cards)" if len(rows) > len(by_cell) else ""
     said.append(
-        f"Decode speed here is {number(np.exp(np.log(rows['ratio'].astype(float)).mean()))} times that of {other.name}"
-        f" in the geometric mean of {counted(len(rows), 'comparison')}, from {number(least['ratio'])} times"
+        f"Decode speed here is {number(np.exp(by_cell.mean()))} times that of {other.name}"
+        f" in the geometric mean of {counted(len(by_cell), 'cell')}{pairs}, from {number(least['ratio'])} times"
         f" ({_words(least, varying)}) to {number(most['ratio'])} times ({_words(most, varying)}): {counts}."
     )
     if count := int(rows["between_cards"].sum()):

@@ -17,6 +17,8 @@ from inferbench.summarise import cards
 METRICS = ("decode_tokens_per_s", "ttft_ms", "tpot_ms")
 #: What may have changed between two campaigns and explains a difference.
 CIRCUMSTANCES = ("device_name", "device_uuid", "host", "driver", "git_commit", "code")
+#: What may differ where the fingerprints of a cell do.
+ASKED_OTHERWISE = "seed, threads, prompts, when to stop measuring, packages or Hydra files differ"
 
 
 class CompareError(ValueError):

@@ -72,16 +72,17 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     valid = ok["valid"].to_numpy(bool)
     device = summary.set_index("cell")["device_name"].astype(object).fillna("")
     summarised = ok[valid & (ok["cell"].map(device) == ok["device_name"].astype(object).fillna(""))]
-    shares = cards(summarised).groupby(summarised["cell"]).agg(_shares).to_dict()
+    shares = {cell: card_shares(own) for cell, own in summarised.groupby("cell", sort=False)}
     return summary.assign(
         cards=[shares.get(cell, "") for cell in summary["cell"]],
         flagged=summary["cell"].isin(ok.loc[~valid, "cell"]),
     )
 
 
-def _shares(cards: pd.Series) -> str:
-    counts = cards.value_counts().sort_index()
-    return ", ".join(f"{Fraction(int(count), len(cards))} of {card}" for card, count in counts.items())
+def card_shares(rows: pd.DataFrame) -> str:
+    """'2/3 of GPU-a, 1/3 of GPU-b': the share of the rows that each card ran."""
+    counts = cards(rows).value_counts().sort_index()
+    return ", ".join(f"{Fraction(int(count), len(rows))} of {card}" for card, count in counts.items())
 
 
 def drift(measurements: pd.DataFrame) -> statistics.Drift:

@@ -56,7 +56,7 @@ def test_the_sentences_say_how_many_how_much_and_from_where_to_where():
     said = sentences(here, named("october", there))
     assert said[0] == "Beside october: 2 cells in both campaigns, 1 here alone, 1 there alone."
     # 2 and 1: the geometric mean is the square root of 2.
-    assert "Decode speed here is 1.41 times that of october in the geometric mean of 2 comparisons" in said[1]
+    assert "Decode speed here is 1.41 times that of october in the geometric mean of 2 cells" in said[1]
     assert "from 1.00 times (bf16) to 2.00 times (fp32)" in said[1]
     assert "1 faster" in said[1]
     assert len(said) == 2
@@ -76,7 +76,7 @@ def test_two_cards_are_never_pooled_and_are_named():
     )
     found = beside(here, demo_provenance(here), [named("node", two)])
     # 2 and 4; their geometric mean is the square root of 8.
-    assert "2.83 times that of node in the geometric mean of 2 comparisons" in found.sentences[1]
+    assert "2.83 times that of node in the geometric mean of 1 cell (2 pairs of cards)" in found.sentences[1]
     assert found.sentences[2].startswith("2 of these 2 ratios are between two cards")
     table = pd.DataFrame(found.cells.rows, columns=found.cells.columns)
     assert table["card there"].tolist() == ["GPU-2", "GPU-3"]
@@ -84,8 +84,31 @@ def test_two_cards_are_never_pooled_and_are_named():
     # Where both ran on one card, that one alone is compared.
     shared = pd.concat([two, campaign({"bf16": 40.0})])
     assert (
-        "1.00 times that of node in the geometric mean of 1 comparison"
+        "1.00 times that of node in the geometric mean of 1 cell,"
         in sentences(here, named("node", shared))[1]
+    )
+
+
+def test_a_cell_on_several_cards_counts_once():
+    """bf16 2 times on each of two cards, fp32 8 times on one: the square root of 16, not the cube root of 32."""
+    here = campaign({"bf16": 40.0, "fp32": 80.0})
+    there = pd.concat(
+        [
+            campaign({"bf16": 20.0, "fp32": 10.0}, device_uuid="GPU-2"),
+            campaign({"bf16": 20.0}, device_uuid="GPU-3"),
+        ]
+    )
+    assert "4.00 times that of node in the geometric mean of 2 cells (3 pairs of cards)" in "\n".join(
+        sentences(here, named("node", there))
+    )
+
+
+def test_cells_that_were_asked_for_otherwise_are_counted():
+    here = campaign({"bf16": 40.0, "fp32": 20.0})
+    there = campaign({"bf16": 40.0, "fp32": 20.0})
+    there["fingerprint"] = there["fingerprint"].mask(there["precision"] == "bf16", "of another seed")
+    assert sentences(here, named("node", there))[1].startswith(
+        "1 of these cells were asked for otherwise there: seed, threads, prompts"
     )
 
 

@@ -295,6 +295,10 @@ def test_overlapping_intervals_are_named():
     near = {**NF4, "kl_high": 0.55}
     words = "\n".join(section(experiment_table("quality", [near, FP4]), SAMPLES).sentences)
     assert "the intervals of the divergences overlap for nf4 and fp4" in words
+    # The widest one reaches over its neighbour.
+    wide = {**BF16, "kl_high": 0.55}
+    words = "\n".join(section(experiment_table("quality", [wide, NF4, FP4]), SAMPLES).sentences)
+    assert "overlap for bf16 and nf4, bf16 and fp4." in words
 
 
 def test_continuations_stand_beside_the_reference_with_their_departure():

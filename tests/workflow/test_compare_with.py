@@ -25,7 +25,7 @@ def test_another_campaign_draws_one_figure_and_writes_the_report(beside):
     valid = int(beside.table("results/tiny/measurements.parquet")["valid"].sum())
     page = beside.path("results/tiny/report.html").read_text()
     assert "Beside october: 8 cells in both campaigns, 0 here alone, 0 there alone." in page
-    assert f"1.00 times that of october in the geometric mean of {valid} comparison" in page
+    assert f"1.00 times that of october in the geometric mean of {valid} cell" in page
     assert beside.path("results/tiny/figures/beside.svg").exists()
     assert beside.planned() == set()
     # The other campaign changes: measured again, with one replicate less.

@@ -10,6 +10,7 @@ from inferbench.experiments.batching_table import centres, jobs
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import interval_words, number
 from inferbench.sections import Section, Texts, host_bound
+from inferbench.statistics import MIN_DIFFERENCE
 
 SUBJECT = ["model", "precision", "attention"]
 SIZE = [*SUBJECT, "batch_size"]
@@ -52,22 +53,22 @@ def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
 def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     subject = ", ".join(own.iloc[0][SUBJECT])
     best = own.loc[own["speedup"].astype(float).idxmax()]
-    interval = (
-        f" ({interval_words(best['speedup_low'], best['speedup_high'])})"
-        if pd.notna(best["speedup_low"])
-        else ""
-    )
+    interval = f" ({interval_words(best['speedup_low'], best['speedup_high'])})"
     yield (
         f"{subject}: {best['batch_size']} prompts take {number(best['one_by_one_s'])} s one by one and "
-        f"{number(best['batch_s'])} s as one batch, in the mean of the replicates {number(best['speedup'])} times as "
-        f"fast{interval}, although "
+        f"{number(best['batch_s'])} s as one batch, {number(best['speedup'])} times as fast{interval}, although "
         f"{number(100 * best['padding_share'])}% of the batch's prompt tokens are padding. In the batch a user sees "
         f"{number(best['batch_user_tokens_per_s'])} tokens/s, served alone "
         f"{number(best['one_by_one_user_tokens_per_s'])}."
     )
-    slower = own[own["speedup"].astype(float) < 1]["batch_size"]
-    if len(slower):
-        yield f"{subject}: as a batch of {', '.join(map(str, slower))} they are slower than one by one."
+    slower = own[own["speedup"].astype(float) < 1 - MIN_DIFFERENCE]
+    told = slower["speedup_high"].astype(float)
+    for sizes, words in (
+        (slower[told < 1], "slower than one by one"),
+        (slower[told.isna()], "slower than one by one in these runs (no interval)"),
+    ):
+        if len(sizes):
+            yield f"{subject}: as a batch of {', '.join(map(str, sizes['batch_size']))} they are {words}."
     texts = _compared(table[(table[SUBJECT] == own.iloc[0][SUBJECT]).all(axis=1)])
     equal = int(texts["text_equal"].sum())
     same = f"{subject}: {equal} of {len(texts)} texts are the same in the batch as alone, token for token"

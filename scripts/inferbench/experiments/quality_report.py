@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations
 
 import pandas as pd
 
@@ -46,7 +46,7 @@ def _sentences(own: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         yield f"{subject}: positions whose likeliest next token is that of {first['reference']}: {', '.join(shares)}."
     close = [
         f"{near.precision} and {far.precision}"
-        for near, far in pairwise(others.itertuples())
+        for near, far in combinations(others.itertuples(), 2)
         if pd.notna(near.kl_high) and near.kl_high >= far.kl_low
     ]
     if close:

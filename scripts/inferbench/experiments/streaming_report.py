@@ -17,7 +17,7 @@ METRICS = {
     "itl_p90_ms": "ITL p90, ms",
     "itl_p99_ms": "ITL p99, ms",
     "itl_max_ms": "longest ITL, ms",
-    "itl_late_early": "later half / earlier half",
+    "itl_late_early": "ITL p50, later half / earlier half",
     "run_ms": "whole run, ms",
     "handover_p50_ms": "hand-over p50, ms",
     "handover_p99_ms": "hand-over p99, ms",
@@ -44,8 +44,8 @@ def _sentences(row: pd.Series, runs: pd.DataFrame) -> Iterator[str]:
         f"{subject}: the reader has the first token after {number(seen['ttft_ms'])} ms (not streamed "
         f"{number(made['ttft_ms'])} ms), then one every {number(seen['itl_p50_ms'])} ms in the median (not streamed "
         f"{number(made['itl_p50_ms'])} ms), and 1% of them after more than {number(seen['itl_p99_ms'])} ms (not streamed "
-        f"{number(made['itl_p99_ms'])} ms). Over the sequence, the later half of its "
-        f"{seen['new_tokens']} tokens takes {number(seen['itl_late_early'])} times as long as the earlier."
+        f"{number(made['itl_p99_ms'])} ms). In the later half of its "
+        f"{seen['new_tokens']} tokens the median gap is {number(seen['itl_late_early'])} times that of the earlier."
     )
     cost = overhead(runs)
     centre, low, high = (
