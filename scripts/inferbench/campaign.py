@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -51,6 +52,7 @@ def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, declared in campaign["experiments"].items():
         _complete(declared, schema["properties"]["experiments"]["properties"][name])
     _check_names(campaign)
+    _check_measure(campaign["measure"])
     cells = expand(campaign)
     if not cells:
         raise CampaignError(
@@ -117,8 +119,45 @@ def _check_names(campaign: Mapping[str, Any]) -> None:
                 f"{axis} {name} has no file {HYDRA_DIR.relative_to(REPOSITORY)}/{group}/{name}.yaml;"
                 f" there are {', '.join(known)}."
             )
+        _check_file(group, name)
     for experiment, declared in campaign["experiments"].items():
         _check_settings(experiment, declared["settings"])
+
+
+def _check_file(group: str, name: str) -> None:
+    """What Hydra would say of the file only when a job has begun, or not at all."""
+    path = HYDRA_DIR / group / f"{name}.yaml"
+    where = path.relative_to(REPOSITORY)
+    content = _read(path)
+    if not isinstance(content, dict):
+        raise CampaignError(f"{where}: it is not a mapping of keys; see the other files beside it.")
+    if content.get("name", name) != name:
+        raise CampaignError(f"{where}: name is {content['name']}; give it the file's own, {name}.")
+    for key in set(FILES) & set(content):
+        if not (REPOSITORY / str(content[key])).is_file():
+            raise CampaignError(f"{where}: {key}: there is no file {content[key]} in the repository.")
+        texts = _read(REPOSITORY / content[key]) if key == "prompts" else []
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise CampaignError(f"{content[key]}: it is not a list of texts, which prompts are.")
+
+
+def _read(path: Path) -> Any:
+    """What a YAML file of the repository holds."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        where = path.relative_to(REPOSITORY)
+        raise CampaignError(f"{where} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _check_measure(measure: Mapping[str, Any]) -> None:
+    asked = _read(HYDRA_DIR / "benchmark.yaml")["measure"] | measure
+    for kind in ("warmup_{}_iterations", "{}_iterations", "{}_seconds"):
+        least, most = kind.format("min"), kind.format("max")
+        if asked[least] > asked[most]:
+            raise CampaignError(
+                f"measure: {least} is {asked[least]} and {most} is {asked[most]}; give no less for {most}."
+            )
 
 
 def _check_settings(experiment: str, settings: Mapping[str, Any]) -> None:

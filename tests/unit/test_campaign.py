@@ -1,10 +1,12 @@
 """A campaign's declaration: defaults, and one sentence for each thing that is wrong with it."""
 
 import datetime
+import shutil
 
 import pytest
 import yaml
 
+from inferbench import campaign as campaigns
 from inferbench.campaign import CampaignError, hydra_options, load_campaign
 from inferbench.fingerprint import REPOSITORY
 
@@ -153,6 +155,11 @@ WRONG = {
     "a limit in words": ({"limits": {"ttft_ms": "200"}}, CAMPAIGN, 'limits.ttft_ms: "200" does not fit'),
     "a limit without end": ({"limits": {"kl": float("inf")}}, CAMPAIGN, "limits.kl: Infinity does not fit"),
     "a limit that is no number": ({"limits": {"kl": float("nan")}}, CAMPAIGN, "limits.kl: NaN does not fit"),
+    "more at least than at most": (
+        {"measure": {"max_iterations": 2}},
+        CAMPAIGN,
+        "measure: min_iterations is 3 and max_iterations is 2; give no less for max_iterations.",
+    ),
     "several baselines": ({"baseline": {"precision": ["bf16", "nf4"]}}, CAMPAIGN, "baseline.precision: "),
 }
 
@@ -161,6 +168,37 @@ WRONG = {
 def test_what_is_wrong_is_one_sentence_that_names_it(changes, rest, beginning):
     with pytest.raises(CampaignError) as caught:
         load_campaign({**(rest or {}), **changes})
+    assert str(caught.value).startswith(beginning)
+    assert "\n" not in str(caught.value)
+
+
+WRONG_FILES = {
+    "no YAML": (
+        "name: mine\n new_tokens: 4",
+        "config/hydra/workload/mine.yaml is not YAML: mapping values are",
+    ),
+    "no mapping": ("- mine", "config/hydra/workload/mine.yaml: it is not a mapping of keys"),
+    "another's name": (
+        "name: other",
+        "config/hydra/workload/mine.yaml: name is other; give it the file's own, mine.",
+    ),
+    "absent prompts": (
+        "prompts: none.yaml",
+        "config/hydra/workload/mine.yaml: prompts: there is no file none.yaml",
+    ),
+    "prompts that are no list": ("prompts: config/own.yaml", "config/own.yaml: it is not a list of texts"),
+}
+
+
+@pytest.mark.parametrize("text, beginning", WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_hydra_file_that_cannot_be_is_named(monkeypatch, tmp_path, text, beginning):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    (tmp_path / "config/own.yaml").write_text("prompts: [a, b]")
+    (tmp_path / "config/hydra/workload/mine.yaml").write_text(text)
+    monkeypatch.setattr(campaigns, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(campaigns, "HYDRA_DIR", tmp_path / "config/hydra")
+    with pytest.raises(CampaignError) as caught:
+        load_campaign({**CAMPAIGN, **axes(workload=["mine"])})
     assert str(caught.value).startswith(beginning)
     assert "\n" not in str(caught.value)
 

@@ -45,6 +45,18 @@ def test_a_campaign_that_cannot_be(fresh, changes, sentence):
     assert files(fresh) == before
 
 
+def test_an_unknown_key_of_a_hydra_file_is_told_where_the_run_ends(fresh):
+    text = fresh.path("config/hydra/workload/tiny.yaml").read_text()
+    fresh.path("config/hydra/workload/slip.yaml").write_text(
+        text.replace("name: tiny", "name: slip").replace("new_tokens:", "new_token:")
+    )
+    fresh.campaign(axes={"workload": ["slip"]})
+    done = fresh.snakemake("cells")
+    assert done.code != 0
+    end = done.output.partition("A job failed; its log is ")[2]
+    assert "config/hydra/workload/slip.yaml: Key 'new_token' not in 'WorkloadConfig'" in end
+
+
 def files(checkout):
     """Names of all files but Snakemake's own."""
     names = {str(path.relative_to(checkout.folder)) for path in checkout.folder.rglob("*") if path.is_file()}

@@ -10,7 +10,9 @@ TOLD = 20
 def same_command(target):
     """The command of this run for another target."""
     campaign = " ".join(map(str, workflow.overwrite_configfiles))
-    return f"snakemake {target}" + (f" --configfile {campaign}" if campaign else "")
+    # Of `make demo` the shell that is typed into knows no environment.
+    activated = ". .venv/bin/activate && " if "MAKELEVEL" in os.environ else ""
+    return f"{activated}snakemake {target}" + (f" --configfile {campaign}" if campaign else "")
 
 
 def with_campaign(text):
@@ -23,8 +25,14 @@ def read_log(log):
     return "".join(Path(file).read_text() for file in log)
 
 
+def interrupted(said):
+    """Whether Snakemake's log says that a person stopped the run."""
+    return "Terminating processes on user request" in said
+
+
 def failures(said):
-    """A text per failed job of Snakemake's log: its logs, its Slurm job and how that ended, its last words."""
+    """A text per failed job of Snakemake's log: its logs, its Slurm job and how that ended, its last words. Of an
+    interrupted run only jobs that said something: the others were stopped."""
     told = {}
     for block in re.split(r"\n(?=Error in )", said)[1:]:
         if logs := re.search(r"^ +log: (.+) \(check log file", block, re.M):
@@ -36,14 +44,21 @@ def failures(said):
                 told[own].append(
                     f"It was Slurm job {job[1]}, which ended as {job[2]}; Slurm's log is {slurm[0]}"
                 )
-            told[own] += last_words(own, *slurm)
+            words = last_words(own, *slurm)
+            told[own] += words
+            if interrupted(said) and not words:
+                del told[own]
     more = [f"... and {len(told) - TOLD} more jobs failed."] if len(told) > TOLD else []
     return ["\n".join(lines) for lines in list(told.values())[:TOLD]] + more
 
 
 def last_words(own, slurm=None):
-    """The last line of a job's log; where it was killed before it said anything, who killed it and why."""
-    lines = Path(own).read_text().splitlines() if Path(own).exists() else []
+    """The last line of a job's log, or the sentence of Hydra that is above it; where it was killed before it said
+    anything, who killed it and why."""
+    text = Path(own).read_text() if Path(own).exists() else ""
+    if hydra := re.search(r"^In '(\S+)': \w+ raised while composing config:\n(.+)", text, re.M):
+        return [f"config/hydra/{hydra[1]}.yaml: {hydra[2]}"]
+    lines = text.splitlines()
     if slurm and Path(slurm).exists():
         killed = re.findall(
             r"^slurmstepd\S* error: .+|(?<=WorkflowError:\n) *.+", Path(slurm).read_text(), re.M
