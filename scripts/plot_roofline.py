@@ -76,6 +76,8 @@ def achieved(measurements: pd.DataFrame) -> pd.DataFrame:
         "prefill_tflop_s": ("prefill_mfu", "matmul_tflop_s"),
     }
     rows = measurements.assign(**{name: measurements[a] * measurements[b] for name, (a, b) in rates.items()})
+    # A processor computes the product that reads in bf16 more slowly than it reads: that rate bounds nothing there.
+    rows["read_bandwidth_gb_s"] = rows["read_bandwidth_gb_s"].where(rows["device_uuid"].notna())
     quantities = [name for panel in PANELS for name in (panel.quantity, *panel.ceilings)]
     means = cell_means(rows, quantities)
     means["host_bound"] = host_bound(means[BUSY])
@@ -97,7 +99,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     placed = data.merge(shown.assign(row=shown.index), on=ROW_AXES)
     panels = [panel for panel in PANELS if (placed["quantity"] == panel.quantity).any()]
     styles = precision_styles(placed["precision"])
-    size = (4.6 + 2.9 * (len(panels) - 1) + 2, 0.9 + max(0.3, 0.13 * len(styles)) * len(shown))
+    size = (4.6 + 2.9 * (len(panels) - 1) + 2, 1.3 + max(0.34, 0.17 * len(styles)) * len(shown))
     figure, grid = plt.subplots(
         1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained",
         width_ratios=[1.5, 1, 1][: len(panels)],

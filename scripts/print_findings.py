@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,8 @@ def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    # `| head` ends it without a word.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser.add_argument("folder", type=Path, help="results/<campaign>, or results/published/<name>")
     choices = [WEIGHTS, *AXES, CONTEXT, MEMORY]
     parser.add_argument(

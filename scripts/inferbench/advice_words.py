@@ -75,10 +75,10 @@ def opening(
     if not (summary["status"] == "ok").any():
         return ["No cell ended ok, so there is no answer yet."], []
     limits = {name: limits[name] for name in QUANTITIES if name in limits}
-    several = summary["workload"].nunique() > 1
+    several, choices = summary["workload"].nunique() > 1, _choices(summary)
     summary = summary.assign(**{WHOLE: _whole_rate(summary, new_tokens)})
     subjects = [
-        _subject(advice, several, campaign, limits, divergences is not None)
+        _subject(advice, several, campaign, limits, divergences is not None, choices)
         for advice in advise(summary, limits, divergences or {})
     ]
     if len(subjects) == 1:
@@ -122,13 +122,29 @@ def _subject(
     campaign: Mapping[str, Any],
     limits: Mapping[str, float],
     quality: bool,
+    choices: Mapping[str, list[str]],
 ) -> Subject:
     first = advice.cells.iloc[0]
     title = model_label(first["model"], weights_source(advice.cells))
     title += f", workload {first['workload']}" if several_workloads else ""
     title += f", on {advice.device}" if advice.device else ""
     cards = [_card(choice, advice, campaign, limits) for choice in advice.choices]
-    return Subject(title, first["model"], list(_notes(advice, limits, quality)), cards)
+    notes = [*_notes(advice, limits, quality), *_absent(advice.cells, choices)]
+    return Subject(title, first["model"], notes, cards)
+
+
+def _choices(cells: pd.DataFrame) -> dict[str, list[str]]:
+    """The values of the axes of which one is to be chosen."""
+    return {axis: list(dict.fromkeys(cells[axis])) for axis in ("precision", "attention", "execution")}
+
+
+def _absent(cells: pd.DataFrame, choices: Mapping[str, list[str]]) -> Iterator[str]:
+    """What was tried elsewhere in the campaign alone: a pick is none among those."""
+    own = _choices(cells)
+    absent = {axis: [name for name in names if name not in own[axis]] for axis, names in choices.items()}
+    if any(absent.values()):
+        each = [f"{axis} {', '.join(names)}" for axis, names in absent.items() if names]
+        yield f"Not tried here: {'; '.join(each)}."
 
 
 def _notes(advice: Advice, limits: Mapping[str, float], quality: bool) -> Iterator[str]:

@@ -165,7 +165,11 @@ def test_filters_narrow_plot_and_table_and_are_taken_back(open_report, demo):
     page.fill("#search", "nf4 eager b4")
     drawn(page, 1)
     assert table(page) == ["smollm2-135m--nf4--eager--loop--short--b4"]
+    page.locator("#plot").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#details.filled").wait_for()
     page.fill("#search", "no such cell")
+    page.locator("#details:not(.filled)").wait_for()
     page.locator("#plot").get_by_text("No cell is left.").wait_for()
     assert page.inner_text("#page") == "No cell is left."
     page.fill("#search", "")

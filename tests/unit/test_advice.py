@@ -280,6 +280,14 @@ def test_memory_of_no_cell_is_a_limit_that_is_not_applied():
     assert "The limit memory 1 GB is not applied. It was measured of no cell here." in words
 
 
+def test_a_pick_says_what_was_tried_elsewhere_alone():
+    long = table(precision=("bf16",), batch_size=(1,)).assign(workload="long", cell="long")
+    summary = pd.concat([table(precision=("bf16", "nf4"), batch_size=(1,)), long], ignore_index=True)
+    _, [short, long] = opening(summary, {}, {}, None, {})
+    assert "Not tried here: precision nf4." in long.notes
+    assert not any("Not tried" in note for note in short.notes)
+
+
 def test_a_lead_that_the_prefill_takes_away_is_told():
     """11 tokens each at batch 1: 1.0 s + 10 x 0.1 s is 5.50 tokens/s, 1.2 s + 10 x 0.08 s is 5.50 as well."""
     summary = table(precision=("bf16", "nf4"), batch_size=(1,))

@@ -114,9 +114,12 @@ def test_host_bound_begins_under_four_fifths():
 def test_roofline_of_a_cpu_says_that_the_host_is_not_known(tmp_path):
     measurements = demo_measurements()
     ok = measurements["status"] == "ok"
-    measurements.loc[ok, ["decode_mbu", "copy_bandwidth_gb_s"]] = [0.4, 20.0]
+    # It reads 5 GB/s by a product that it computes slowly: no bound of a cell that moves 8.
+    measurements.loc[ok, ["decode_mbu", "copy_bandwidth_gb_s", "read_bandwidth_gb_s"]] = [0.4, 20.0, 5.0]
     data, words = draw(tmp_path, "roofline", measurements)
     assert set(values(data, "decode_gb_s")) == {8.0}
+    assert set(values(data, "copy_bandwidth_gb_s")) == {20.0}
+    assert not len(values(data, "read_bandwidth_gb_s"))
     assert "whether the host was in the way is not known" in words
     assert "GPU busy" not in words
 

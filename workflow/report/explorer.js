@@ -178,6 +178,7 @@
     drawing = drawing.then(async () => {
       const rows = plotRows();
       const all = shown().length;
+      if (state.chosen >= 0 && !shown().includes(state.chosen)) forget();
       const without = all - rows.length;
       byId("count").textContent =
         `${whole(all)} of ${whole(every.length)} cells` +
@@ -212,6 +213,11 @@
       element("p", "Measure it again:", { class: "quiet" }),
       element("pre", commandOf(place), { class: "command" }),
     ];
+  }
+  function forget() {
+    state.chosen = -1;
+    byId("details").replaceChildren(unchosen);
+    byId("details").classList.remove("filled");
   }
   function choose(place) {
     state.chosen = place;
@@ -308,9 +314,8 @@
   byId("choices").addEventListener("reset", () => {
     // The form's own fields are reset after this event.
     setTimeout(() => {
-      Object.assign(state, start, { search: "", ticked: {}, chosen: -1 });
-      byId("details").replaceChildren(unchosen);
-      byId("details").classList.remove("filled");
+      Object.assign(state, start, { search: "", ticked: {} });
+      forget();
       for (const key of ["x", "y", "group"]) byId(`choose-${key}`).value = state[key];
       changed();
     });
