@@ -24,7 +24,7 @@ STEP_PARTS = {
 }
 PARTS = STEP_PARTS | {"wait_ms": Look("wait: launch, read", "#88CCEE", "oo")}
 STEP = ["tpot_unread_ms", "tpot_ms", "gpu_busy_fraction"]
-PANEL = ["device_name", "model", "workload", "batch_size"]
+PANEL = ["model", "workload", "batch_size"]
 ROW = ["execution", "attention", "precision"]
 MAX_BARS = 80
 

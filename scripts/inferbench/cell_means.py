@@ -11,7 +11,7 @@ from inferbench.presentation import model_label, significant
 CELL = ["cell", "model", "model_source", "precision", "attention", "execution", "workload", "batch_size"]
 IDENTITY = [*CELL, "device_name", "flags", "valid"]
 #: Axes of a cell but its precision, from the slowest to change in a figure to the fastest.
-ROW_AXES = ["device_name", "model", "workload", "execution", "attention", "batch_size"]
+ROW_AXES = ["model", "workload", "execution", "attention", "batch_size"]
 #: In the order in which modes leave the host less to do.
 EXECUTIONS = ("generate", "loop", "cuda_graph", "compiled")
 

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from inferbench import schema
+from inferbench.kinds import apart, of_cells, samples_of
 from inferbench.presentation import counted, precision_order
 
 INK = "#222222"
@@ -198,6 +199,15 @@ def _settle(figure: plt.Figure) -> None:
         axes.set_position([round(side, 6) for side in axes.get_position(original=True).bounds])
 
 
+def _by_kind(read: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables with kinds of device apart: the grid's as its summary has chosen them."""
+    if "measurements" in read:
+        kinds = of_cells(read["summary"])
+        return {name: apart(table, kinds) for name, table in read.items()}
+    found = {name: apart(read[name], of_cells(read[name])) for name in ("table", "summary")}
+    return {**read, **found, "samples": samples_of(found["table"], read["samples"])}
+
+
 #: Tables that a figure is drawn from, by the option that names the file: one of the grid, and of an experiment.
 GRID_TABLES = {"measurements": "measurements.parquet of a campaign", "summary": "its summary.parquet"}
 EXPERIMENT_TABLES = {
@@ -223,10 +233,10 @@ def run(
     arguments = parser.parse_args(argv)
     apply_style()
     try:
-        read = [schema.read_table(getattr(arguments, name), SCHEMAS.get(name)) for name in tables]
+        read = {name: schema.read_table(getattr(arguments, name), SCHEMAS.get(name)) for name in tables}
     except schema.SchemaError as error:
         sys.exit(f"{parser.prog}: {error}")
-    figure, data = draw(*read)
-    first = read[0]
+    figure, data = draw(*_by_kind(read).values())
+    first = next(iter(read.values()))
     name_devices(figure, first.loc[first["status"] == "ok", "device_name"].dropna())
     save(figure, data, arguments.output)

@@ -8,8 +8,9 @@ from importlib import import_module
 
 import pandas as pd
 
+from inferbench.kinds import apart, of_cells, samples_of
 from inferbench.page_tables import Table
-from inferbench.presentation import STATUS_WORDS, model_label
+from inferbench.presentation import STATUS_WORDS, counted, model_label
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,21 @@ class Section:
 def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
     """An experiment's section, its jobs that did not end ok said at the end."""
     table = table.assign(model=list(map(model_label, table["model"], table["model_source"])))
-    own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(table, samples)
-    return Section(own.title, own.question, [*own.sentences, *_not_ok(table)], own.tables, own.texts)
+    every, table = table, apart(table, of_cells(table))
+    own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(
+        table, samples_of(table, samples)
+    )
+    sentences = [*own.sentences, *_elsewhere(every, table), *_not_ok(table)]
+    return Section(own.title, own.question, sentences, own.tables, own.texts)
+
+
+def _elsewhere(every: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """How many jobs ran on another kind of device than the rest of their cell."""
+    jobs = [len(rows.drop_duplicates(["cell", "replicate"])) for rows in (every, table)]
+    left_out = jobs[0] - jobs[1]
+    if not left_out:
+        return []
+    return [f"Left out: {counted(left_out, 'job')} on another kind of device than most of the cell."]
 
 
 def host_bound(table: pd.DataFrame) -> list[str]:
