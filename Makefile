@@ -15,7 +15,7 @@ ACTIVATE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 demo: .venv/installed
 	@$(ACTIVATE) snakemake --configfile config/config.yaml $$(test -t 2 && echo --logger rich)
-	@echo "The report: $(CURDIR)/results/$$(sed -n 's/^campaign: *//p' config/config.yaml)/report.html"
+	@echo "The report: $(CURDIR)/results/$$(sed -n 's/^campaign: *\([^ #]*\).*/\1/p' config/config.yaml)/report.html"
 
 test: .venv/installed
 	@$(ACTIVATE) pytest --numprocesses=3

@@ -1,8 +1,8 @@
 """Compare two campaigns cell by cell: python scripts/compare_campaigns.py A B [--output DIR]
 
 A and B are folders that hold a measurements.parquet, of a run or published. Ratios are B over A. Exit
-code 1 with --fail-on-regression when a cell is slower or has no valid value in B alone, 2 when the two
-cannot be compared.
+code 1 with --fail-on-regression when a cell is slower in B, or has a valid value in A and none in B; 2 when
+the two cannot be compared.
 """
 
 from __future__ import annotations

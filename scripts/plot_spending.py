@@ -113,7 +113,8 @@ def _shares(axes: plt.Axes, parts: pd.Series) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    run(draw, __doc__, argv)
+    # Time is spent on whatever kind of device.
+    run(draw, __doc__, argv, by_kind=False)
 
 
 if __name__ == "__main__":

@@ -75,10 +75,12 @@ def opening(
     if not (summary["status"] == "ok").any():
         return ["No cell ended ok, so there is no answer yet."], []
     limits = {name: limits[name] for name in QUANTITIES if name in limits}
-    several, choices = summary["workload"].nunique() > 1, _choices(summary)
+    several = summary["workload"].nunique() > 1
     summary = summary.assign(**{WHOLE: _whole_rate(summary, new_tokens)})
     subjects = [
-        _subject(advice, several, campaign, limits, divergences is not None, choices)
+        _subject(
+            advice, several, campaign, limits, divergences is not None, _untouched(advice.cells, summary)
+        )
         for advice in advise(summary, limits, divergences or {})
     ]
     if len(subjects) == 1:
@@ -122,29 +124,30 @@ def _subject(
     campaign: Mapping[str, Any],
     limits: Mapping[str, float],
     quality: bool,
-    choices: Mapping[str, list[str]],
+    untouched: Mapping[str, list[str]],
 ) -> Subject:
     first = advice.cells.iloc[0]
     title = model_label(first["model"], weights_source(advice.cells))
     title += f", workload {first['workload']}" if several_workloads else ""
     title += f", on {advice.device}" if advice.device else ""
     cards = [_card(choice, advice, campaign, limits) for choice in advice.choices]
-    notes = [*_notes(advice, limits, quality), *_absent(advice.cells, choices)]
+    notes = list(_notes(advice, limits, quality))
+    if untouched:
+        each = [f"{axis} {', '.join(names)}" for axis, names in untouched.items()]
+        notes.append(f"Not tried here: {'; '.join(each)}.")
     return Subject(title, first["model"], notes, cards)
 
 
-def _choices(cells: pd.DataFrame) -> dict[str, list[str]]:
-    """The values of the axes of which one is to be chosen."""
-    return {axis: list(dict.fromkeys(cells[axis])) for axis in ("precision", "attention", "execution")}
-
-
-def _absent(cells: pd.DataFrame, choices: Mapping[str, list[str]]) -> Iterator[str]:
-    """What was tried elsewhere in the campaign alone: a pick is none among those."""
-    own = _choices(cells)
-    absent = {axis: [name for name in names if name not in own[axis]] for axis, names in choices.items()}
-    if any(absent.values()):
-        each = [f"{axis} {', '.join(names)}" for axis, names in absent.items() if names]
-        yield f"Not tried here: {'; '.join(each)}."
+def _untouched(cells: pd.DataFrame, summary: pd.DataFrame) -> dict[str, list[str]]:
+    """Per axis the values that the campaign declares, but not for the model and workload of these cells, on any
+    device: a pick cannot be one of those."""
+    first = cells.iloc[0]
+    own = summary[(summary["model"] == first["model"]) & (summary["workload"] == first["workload"])]
+    found = {
+        axis: [name for name in dict.fromkeys(summary[axis]) if name not in set(own[axis])]
+        for axis in ("precision", "attention", "execution")
+    }
+    return {axis: names for axis, names in found.items() if names}
 
 
 def _notes(advice: Advice, limits: Mapping[str, float], quality: bool) -> Iterator[str]:
@@ -189,7 +192,7 @@ def _card(choice: Choice, advice: Advice, campaign: Mapping[str, Any], limits: M
         facts.append((f"energy{part}", f"{number(best[ENERGY])} J/token"))
     sentences = [
         *_order(choice),
-        *_untried(choice, advice.cells),
+        *_untried(choice, advice.cells, bool(judged)),
         *_doubts(choice, judged, "Faster, but not known to fit"),
         *_costs(choice.costs, best),
     ]
@@ -230,14 +233,15 @@ def _order(choice: Choice) -> Iterator[str]:
         yield f"Not told apart from it (within 1%, or intervals overlap): {_listed(close)}."
     elif len(rivals):
         second = rivals.iloc[0]
+        differ = also_differ(second, best)
         basis = (
-            "; their intervals do not overlap"
+            f"{differ}; their intervals do not overlap"
             if second["standing"] == "apart"
-            else " in these runs, but an order without intervals is no finding"
+            else f" in these runs{differ}, but an order without intervals is no finding"
         )
         yield (
-            f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{also_differ(second, best)}"
-            f"{basis}{_with_prefill(second, best)}."
+            f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}"
+            f"{_with_prefill(second, best)}."
         )
         told = rivals[rivals["standing"] == "apart"]
         if second["standing"] != "apart" and len(told):
@@ -260,8 +264,9 @@ def _with_prefill(second: pd.Series, best: pd.Series) -> str:
     return f"; with the prefill it is {number(second[WHOLE])} against {number(best[WHOLE])} tokens/s"
 
 
-def _untried(choice: Choice, cells: pd.DataFrame) -> Iterator[str]:
-    """Where another precision is the fastest in another execution, and did not run in the best's."""
+def _untried(choice: Choice, cells: pd.DataFrame, limited: bool) -> Iterator[str]:
+    """Where another precision is the fastest in another execution, of the cells that keep the limits if there are
+    any, and did not run in the best's."""
     best = choice.best
     ran = cells[(cells["status"] == "ok") & (cells["execution"] == best["execution"])]
     ran = ran[ran["batch_size"] == 1] if choice.aim == ONE_STREAM else ran
@@ -269,7 +274,8 @@ def _untried(choice: Choice, cells: pd.DataFrame) -> Iterator[str]:
     alone = (ran["precision"] == best["precision"]).all()
     if alone and len(others) and others.iloc[0]["precision"] != best["precision"]:
         yield (
-            f"No other precision ran with execution {best['execution']} here; with {others.iloc[0]['execution']}"
+            f"No other precision ran with execution {best['execution']} here; of those with"
+            f" {others.iloc[0]['execution']}{' that keep the limits' if limited else ''}"
             f" {others.iloc[0]['precision']} is the fastest in these runs."
         )
 

@@ -21,6 +21,7 @@ from inferbench.presentation import (
     STATUS_WORDS,
     also_differ,
     at_setting,
+    base_of,
     byte_unit,
     certainty,
     change,
@@ -238,9 +239,11 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
         # A mean of gains and losses describes no cell.
         if ratios.min() * MIN_RATIO > 1 or ratios.max() < MIN_RATIO:
             size += f" {change(np.exp(np.log(ratios).mean()), *ratios)} on average,"
-    cards = (pairs["cards"] != pairs["cards_base"]).sum()
-    flagged = (pairs["flagged"] | pairs["flagged_base"]).sum()
+    cards = pairs["cards"] != pairs["cards_base"]
+    shares = (~cards & (pairs["shares"] != pairs["shares_base"])).sum()
+    cards, flagged = cards.sum(), (pairs["flagged"] | pairs["flagged_base"]).sum()
     apart = f"; on different cards in {cards} of {len(pairs)}" if cards else ""
+    apart += f"; on other shares of the same cards in {shares}" if shares else ""
     apart += f"; flagged replicates left out in {flagged}" if flagged else ""
     return f"{size} {of_pairs} ({basis}){apart}"
 
@@ -249,10 +252,4 @@ def _certainties(pairs: pd.DataFrame, speed: str) -> tuple[pd.Series, pd.Series]
     """(how sure the order of each pair is; the same with what else the two differ by, in words)."""
     ends = pairs[[f"{speed}{end}{side}" for side in ("", "_base") for end in ("_low", "_high")]]
     sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends.itertuples(index=False)], pairs.index)
-    notes = [
-        also_differ({"cards": one, "flagged": flagged}, {"cards": other, "flagged": other_flagged})
-        for one, other, flagged, other_flagged in pairs[
-            ["cards", "cards_base", "flagged", "flagged_base"]
-        ].itertuples(index=False)
-    ]
-    return sure, sure + notes
+    return sure, sure + [also_differ(pair, base_of(pair)) for pair in pairs.to_dict("records")]

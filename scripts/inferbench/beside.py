@@ -103,7 +103,10 @@ def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame)
         *(f"In {other.name}: {sentence}" for sentence in fault_sentences(other.measurements)),
     ]
     if others := other_meaning(other.measurements, measurements):
-        said.append(f"{others} of these cells were asked for otherwise there: {ASKED_OTHERWISE}.")
+        was = "was" if others == 1 else "were"
+        said.append(
+            f"Of the cells in both, {others} {was} asked for otherwise in {other.name}: {ASKED_OTHERWISE}."
+        )
     rows = speed[(speed["other"] == other.name) & speed["ratio"].notna()]
     if rows.empty:
         return [*said, f"No cell has a valid replicate both here and in {other.name}."]
@@ -112,7 +115,9 @@ def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame)
     counts = ", ".join(f"{count} {finding}" for finding, count in rows["finding"].value_counts().items())
     # A cell on several cards has a ratio per pair of them, and counts once.
     by_cell = np.log(rows["ratio"].astype(float)).groupby(rows["cell"]).mean()
-    pairs = f" ({counted(len(rows), 'pair')} of cards)" if len(rows) > len(by_cell) else ""
+    pairs = ""
+    if len(rows) > len(by_cell):
+        pairs = f" ({counted(len(rows), 'ratio')}, one per pair of cards that ran a cell)"
     said.append(
         f"Decode speed here is {number(np.exp(by_cell.mean()))} times that of {other.name}"
         f" in the geometric mean of {counted(len(by_cell), 'cell')}{pairs}, from {number(least['ratio'])} times"

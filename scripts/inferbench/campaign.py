@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,9 @@ def _read(path: Path) -> Any:
     """What a YAML file of the repository holds."""
     try:
         return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        where = path.relative_to(REPOSITORY)
-        raise CampaignError(f"{where} is not YAML: {' '.join(str(error).split())}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = os.path.relpath(path, REPOSITORY)
+        raise CampaignError(f"{where} cannot be read: {' '.join(str(error).split())}.") from error
 
 
 def _check_measure(measure: Mapping[str, Any]) -> None:
@@ -156,7 +157,8 @@ def _check_measure(measure: Mapping[str, Any]) -> None:
         least, most = kind.format("min"), kind.format("max")
         if asked[least] > asked[most]:
             raise CampaignError(
-                f"measure: {least} is {asked[least]} and {most} is {asked[most]}; give no less for {most}."
+                f"measure: {most} must be at least {least}; they are {asked[most]} and {asked[least]}"
+                f"{'' if {least, most} <= set(measure) else ', one of them by default'}."
             )
 
 

@@ -203,8 +203,10 @@ def _by_kind(read: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The tables with kinds of device apart: the grid's as its summary has chosen them."""
     if "measurements" in read:
         kinds = of_cells(read["summary"])
-        return {name: apart(table, kinds) for name, table in read.items()}
-    found = {name: apart(read[name], of_cells(read[name])) for name in ("table", "summary")}
+        return {name: apart(table, kinds, kinds.nunique() > 1) for name, table in read.items()}
+    kinds = {name: of_cells(read[name]) for name in ("table", "summary")}
+    named = pd.concat(kinds.values()).nunique() > 1
+    found = {name: apart(read[name], own, named) for name, own in kinds.items()}
     return {**read, **found, "samples": samples_of(found["table"], read["samples"])}
 
 
@@ -224,8 +226,12 @@ def run(
     description: str,
     argv: list[str] | None,
     tables: dict[str, str] = GRID_TABLES,
+    by_kind: bool = True,
 ) -> None:
-    """The command line of a plotting script: read the tables, in their order, draw, save."""
+    """The command line of a plotting script: read the tables, in their order, draw, save.
+
+    by_kind: whether kinds of device are kept apart, which leaves out what a cell has on another one.
+    """
     parser = argparse.ArgumentParser(description=description)
     for name, meaning in tables.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
@@ -236,7 +242,7 @@ def run(
         read = {name: schema.read_table(getattr(arguments, name), SCHEMAS.get(name)) for name in tables}
     except schema.SchemaError as error:
         sys.exit(f"{parser.prog}: {error}")
-    figure, data = draw(*_by_kind(read).values())
+    figure, data = draw(*(_by_kind(read) if by_kind else read).values())
     first = next(iter(read.values()))
     name_devices(figure, first.loc[first["status"] == "ok", "device_name"].dropna())
     save(figure, data, arguments.output)

@@ -8,28 +8,28 @@ import pandas as pd
 
 def of_cells(table: pd.DataFrame) -> pd.Series:
     """cell -> the kind of device that ran most of its rows that ended ok, the first seen on a tie; of a cell without
-    such rows the first kind of its model. NaN where that has none."""
-    kinds = table["device_name"].where(table["status"] == "ok")
-    votes = pd.DataFrame({"cell": table["cell"], "kind": kinds}).groupby("cell", sort=False)["kind"]
-    own = votes.agg(lambda ran: ran.value_counts(sort=True).index[0] if ran.notna().any() else None)
-    first = kinds.groupby(table["model"]).transform("first")
-    return own.fillna(first.groupby(table["cell"]).first())
+    such rows the kind that it did not end ok on, else the first of its model. Null where that has none."""
+    ok = table[(table["status"] == "ok") & table["device_name"].notna()]
+    votes = ok.groupby(["cell", "device_name"], sort=False).size().sort_values(ascending=False, kind="stable")
+    most = votes.reset_index().drop_duplicates("cell").set_index("cell")["device_name"]
+    tried = table.groupby("cell", sort=False)["device_name"].first()
+    of_model = table["model"].map(ok.groupby("model")["device_name"].first())
+    known = most.reindex(tried.index).astype(object).fillna(tried)
+    return known.fillna(of_model.groupby(table["cell"], sort=False).first())
 
 
-def apart(table: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
-    """The table's rows that each cell has on its own kind of device, or on none; the models' names say which kind
-    where there are several.
+def apart(table: pd.DataFrame, kinds: pd.Series, named: bool) -> pd.DataFrame:
+    """The table's rows that each cell has on its own kind of device, or on none.
 
-    kinds: as `of_cells`, of the table or of another one with the same cells.
+    kinds: as `of_cells`, of the table or of another one with the same cells. named: whether the models' names
+    shall say their kind, as where there are several.
     """
-    if kinds.nunique() < 2 and table["device_name"].nunique() < 2:
+    if not named and table["device_name"].nunique() < 2:
         return table
     kind = table["cell"].map(kinds)
-    table = table[table["device_name"].isna() | (table["device_name"] == kind)]
-    if kinds.nunique() < 2:
-        return table
-    named = table["model"] + " on " + table["cell"].map(kinds)
-    return table.assign(model=named.fillna(table["model"]))
+    own = table["device_name"].isna() | (table["device_name"] == kind)
+    names = table["model"] + " on " + kind if named else table["model"]
+    return table.assign(model=names.fillna(table["model"]))[own]
 
 
 def samples_of(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:

@@ -81,8 +81,17 @@ def certainty(one: tuple[float, float], other: tuple[float, float]) -> str:
 
 def also_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """', different cards, flagged replicates left out', as far as that holds of two rows of a summary `with_cards`."""
-    apart = ", different cards" if one["cards"] != other["cards"] else ""
-    return apart + (", flagged replicates left out" if one["flagged"] or other["flagged"] else "")
+    notes = ""
+    if one["cards"] != other["cards"]:
+        notes = ", different cards"
+    elif one["shares"] != other["shares"]:
+        notes = ", other shares of the same cards"
+    return notes + (", flagged replicates left out" if one["flagged"] or other["flagged"] else "")
+
+
+def base_of(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """What `also_differ` reads of the second row of a merged pair."""
+    return {name: pair[f"{name}_base"] for name in ("cards", "shares", "flagged")}
 
 
 def interval_words(low: float, high: float) -> str:

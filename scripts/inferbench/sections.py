@@ -36,7 +36,8 @@ class Section:
 def section(experiment: str, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
     """An experiment's section, its jobs that did not end ok said at the end."""
     table = table.assign(model=list(map(model_label, table["model"], table["model_source"])))
-    every, table = table, apart(table, of_cells(table))
+    every, kinds = table, of_cells(table)
+    table = apart(table, kinds, kinds.nunique() > 1)
     own: Section = import_module(f"inferbench.experiments.{experiment}_report").section(
         table, samples_of(table, samples)
     )

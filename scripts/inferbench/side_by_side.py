@@ -45,6 +45,7 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
         "decode_mbu",
         "model_source",
         "cards",
+        "shares",
         "flagged",
     ]
     wide = ranked.pivot(index=AXES, columns="execution", values=columns)

@@ -65,24 +65,26 @@ def cards(measurements: pd.DataFrame) -> pd.Series:
 def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
     """The summary with what two of its cells differ by beside what they are compared for.
 
-    Columns: `cards`, those of the summarised replicates and the share that each ran, in one text;
-    `flagged`, whether a flag left out replicates that ended ok.
+    Columns: `cards` and `shares` of the summarised replicates, as `ran_on`; `flagged`, whether a flag left out
+    replicates that ended ok.
     """
     ok = measurements[measurements["status"] == "ok"]
     valid = ok["valid"].to_numpy(bool)
     device = summary.set_index("cell")["device_name"].astype(object).fillna("")
     summarised = ok[valid & (ok["cell"].map(device) == ok["device_name"].astype(object).fillna(""))]
-    shares = {cell: card_shares(own) for cell, own in summarised.groupby("cell", sort=False)}
+    ran = {cell: ran_on(own) for cell, own in summarised.groupby("cell", sort=False)}
+    nowhere = {"cards": "", "shares": ""}
     return summary.assign(
-        cards=[shares.get(cell, "") for cell in summary["cell"]],
+        **{name: [ran.get(cell, nowhere)[name] for cell in summary["cell"]] for name in nowhere},
         flagged=summary["cell"].isin(ok.loc[~valid, "cell"]),
     )
 
 
-def card_shares(rows: pd.DataFrame) -> str:
-    """'2/3 of GPU-a, 1/3 of GPU-b': the share of the rows that each card ran."""
+def ran_on(rows: pd.DataFrame) -> dict[str, str]:
+    """The `cards` that ran these rows, 'GPU-a, GPU-b', and the `shares` that each ran, '2/3, 1/3'."""
     counts = cards(rows).value_counts().sort_index()
-    return ", ".join(f"{Fraction(int(count), len(rows))} of {card}" for card, count in counts.items())
+    shares = [str(Fraction(int(count), len(rows))) for count in counts]
+    return {"cards": ", ".join(counts.index), "shares": ", ".join(shares)}
 
 
 def drift(measurements: pd.DataFrame) -> statistics.Drift:

@@ -13,7 +13,16 @@ import pandas as pd
 from inferbench import statistics
 from inferbench.cell_means import row_label
 from inferbench.faults import profiled_first
-from inferbench.presentation import also_differ, certainty, change, counted, model_label, number, split_axes
+from inferbench.presentation import (
+    also_differ,
+    base_of,
+    certainty,
+    change,
+    counted,
+    model_label,
+    number,
+    split_axes,
+)
 from inferbench.side_by_side import CAPTURED
 
 READ, UNREAD = "tpot_ms", "tpot_unread_ms"
@@ -82,8 +91,7 @@ def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
         for _, row in these.iterrows():
             unread, read = (change(row[f"{time}_base"] / row[time]) for time in (UNREAD, READ))
             sure = certainty(*((row[f"{UNREAD}_low{of}"], row[f"{UNREAD}_high{of}"]) for of in ("", "_base")))
-            base = {name: row[f"{name}_base"] for name in ("cards", "flagged")}
             told.append(
-                f"{row_label(row, varying)} {unread} ({sure}{also_differ(row, base)}; read: {read})".lstrip()
+                f"{row_label(row, varying)} {unread} ({sure}{also_differ(row, base_of(row))}; read: {read})".lstrip()
             )
         yield f"attention {attention} instead of {reference}, decode speed of unread tokens: {'; '.join(told)}."

@@ -70,7 +70,7 @@ def test_a_precision_that_leads_where_both_ran_is_named_beside_an_execution_that
     only = summary["precision"] == "bf16"
     compiled = summary.assign(execution=summary["execution"].mask(only, "compiled"))
     assert (
-        "No other precision ran with execution compiled here; with loop nf4 is the fastest in these runs."
+        "No other precision ran with execution compiled here; of those with loop nf4 is the fastest in these runs."
         in say(compiled)
     )
     assert "No other precision ran" not in say(summary)

@@ -241,9 +241,16 @@ def test_cells_ran_on_the_same_cards_only_where_each_card_ran_the_same_share():
     measurements["device_uuid"] = [
         uuids[row.precision][row.replicate - 1] for row in measurements.itertuples()
     ]
-    shares = demo_cells(measurements).set_index("precision")["cards"]
-    assert shares["bf16"] == shares["int8"] == "2/3 of a, 1/3 of b"
-    assert shares["nf4"] == "1/3 of a, 2/3 of b"
+    cells = demo_cells(measurements)
+    assert cells["cards"].tolist() == ["a, b"] * 3
+    assert cells.set_index("precision")["shares"].to_dict() == {
+        "bf16": "2/3, 1/3",
+        "nf4": "1/3, 2/3",
+        "int8": "2/3, 1/3",
+    }
+    words = say(cells)
+    assert "nf4 instead of bf16: decode speed -37.5% (no intervals, other shares of the same cards)" in words
+    assert "int8 instead of bf16: decode speed ×0.250 (no intervals)" in words
 
 
 def test_flagged_replicates_are_left_out_only_where_one_is_flagged():

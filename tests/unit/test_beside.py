@@ -76,7 +76,10 @@ def test_two_cards_are_never_pooled_and_are_named():
     )
     found = beside(here, demo_provenance(here), [named("node", two)])
     # 2 and 4; their geometric mean is the square root of 8.
-    assert "2.83 times that of node in the geometric mean of 1 cell (2 pairs of cards)" in found.sentences[1]
+    assert (
+        "2.83 times that of node in the geometric mean of 1 cell (2 ratios, one per pair of cards"
+        in found.sentences[1]
+    )
     assert found.sentences[2].startswith("2 of these 2 ratios are between two cards")
     table = pd.DataFrame(found.cells.rows, columns=found.cells.columns)
     assert table["card there"].tolist() == ["GPU-2", "GPU-3"]
@@ -98,8 +101,9 @@ def test_a_cell_on_several_cards_counts_once():
             campaign({"bf16": 20.0}, device_uuid="GPU-3"),
         ]
     )
-    assert "4.00 times that of node in the geometric mean of 2 cells (3 pairs of cards)" in "\n".join(
-        sentences(here, named("node", there))
+    assert (
+        "4.00 times that of node in the geometric mean of 2 cells (3 ratios, one per pair of cards that ran"
+        in "\n".join(sentences(here, named("node", there)))
     )
 
 
@@ -108,7 +112,7 @@ def test_cells_that_were_asked_for_otherwise_are_counted():
     there = campaign({"bf16": 40.0, "fp32": 20.0})
     there["fingerprint"] = there["fingerprint"].mask(there["precision"] == "bf16", "of another seed")
     assert sentences(here, named("node", there))[1].startswith(
-        "1 of these cells were asked for otherwise there: seed, threads, prompts"
+        "Of the cells in both, 1 was asked for otherwise in node: seed, threads, prompts"
     )
 
 

@@ -158,7 +158,7 @@ WRONG = {
     "more at least than at most": (
         {"measure": {"max_iterations": 2}},
         CAMPAIGN,
-        "measure: min_iterations is 3 and max_iterations is 2; give no less for max_iterations.",
+        "measure: max_iterations must be at least min_iterations; they are 2 and 3, one of them by default.",
     ),
     "several baselines": ({"baseline": {"precision": ["bf16", "nf4"]}}, CAMPAIGN, "baseline.precision: "),
 }
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_one_sentence_that_names_it(changes, rest, beginning):
 WRONG_FILES = {
     "no YAML": (
         "name: mine\n new_tokens: 4",
-        "config/hydra/workload/mine.yaml is not YAML: mapping values are",
+        "config/hydra/workload/mine.yaml cannot be read: mapping values are",
     ),
     "no mapping": ("- mine", "config/hydra/workload/mine.yaml: it is not a mapping of keys"),
     "another's name": (

@@ -3,11 +3,13 @@
 import pandas as pd
 import pytest
 
+import plot_quality
 import plot_ranking
+import plot_spending
 from inferbench.kinds import apart, of_cells
 from inferbench.sections import section
 from inferbench.summarise import summarise
-from made_up_experiments import experiment_table
+from made_up_experiments import draw_experiment, experiment_table
 from made_up_tables import demo_measurements
 
 
@@ -25,17 +27,22 @@ def mixed():
 def test_a_cell_is_on_the_kind_that_ran_most_of_it(mixed):
     kinds = of_cells(mixed)
     assert kinds.tolist() == ["A", "B"]
-    found = apart(mixed, kinds)
+    found = apart(mixed, kinds, named=True)
     assert found["model"].unique().tolist() == ["smollm2-135m on A", "smollm2-135m on B"]
     assert found["decode_tokens_per_s"].tolist() == [90.0, 90.0, 40.0, 40.0, 40.0]
     alone = mixed.assign(device_name="A")
-    assert apart(alone, of_cells(alone)) is alone
+    assert apart(alone, of_cells(alone), named=False) is alone
 
 
 def test_a_cell_that_did_not_run_stands_with_its_model(mixed):
     failed = mixed["precision"] == "nf4"
     mixed.loc[failed, ["status", "device_name"]] = ["oom", None]
     assert of_cells(mixed).tolist() == ["A", "A"]
+    # One that ran out of memory elsewhere stays there.
+    mixed.loc[failed, "device_name"] = "B"
+    kinds = of_cells(mixed)
+    assert kinds.tolist() == ["A", "B"]
+    assert apart(mixed, kinds, named=True)["status"].tolist() == ["ok", "ok", "oom", "oom", "oom"]
 
 
 def test_figures_have_a_panel_for_each_kind(mixed, tmp_path):
@@ -74,3 +81,36 @@ def test_experiments_do_not_pool_them_either():
     same_cell = table.assign(cell="b4", replicate=[1, 2])
     words = "\n".join(section("batching", same_cell, pd.DataFrame()).sentences)
     assert "Left out: 1 job on another kind of device than most of the cell." in words
+
+
+def test_an_experiment_on_one_kind_finds_its_cells_of_a_grid_on_two(mixed, tmp_path):
+    """nf4 decodes 40 tokens/s on B; there alone its quality was measured."""
+    row = {
+        "reference": "fp32",
+        "attention": "sdpa",
+        "device_name": "B",
+        "kl": 0.1,
+        "kl_low": 0.1,
+        "kl_high": 0.1,
+    }
+    rows = [{**row, "cell": "quality-nf4", "precision": "nf4"}]
+    data, _ = draw_experiment(
+        plot_quality,
+        tmp_path,
+        experiment_table("quality", rows),
+        pd.DataFrame({"cell": ["quality-nf4"], "replicate": [1]}),
+        summarise(mixed, {"precision": "bf16"}),
+    )
+    assert 40.0 in data["decode_tokens_per_s"].tolist()
+
+
+def test_time_that_was_spent_on_any_kind_counts(mixed, tmp_path):
+    """Six processes of 10 s, one of them on another kind than its cell."""
+    timed = mixed.assign(seconds=pd.array([10.0] * 6, "Float64"), measure_s=pd.array([4.0] * 6, "Float64"))
+    timed.to_parquet(tmp_path / "measurements.parquet")
+    summarise(timed, {"precision": "bf16"}).to_parquet(tmp_path / "summary.parquet")
+    tables = [f"--{name}={tmp_path / name}.parquet" for name in ("measurements", "summary")]
+    plot_spending.main([*tables, f"--output={tmp_path / 'spending'}"])
+    drawn = pd.read_csv(tmp_path / "spending.csv")
+    whole = drawn[(drawn["bar"] == "whole campaign") & (drawn["quantity"] == "measuring")]
+    assert whole["value"].tolist() == [24.0]

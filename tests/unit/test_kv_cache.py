@@ -205,7 +205,7 @@ def test_caches_on_different_cards_are_compared_with_that_said(two_precisions):
     slow = two_precisions["cache"] == "off"
     elsewhere = two_precisions.assign(device_uuid=slow.map({True: "GPU-2", False: "GPU-1"}))
     words = "\n".join(section(elsewhere, pd.DataFrame()).sentences)
-    assert "100 ms against 25.0 (no interval), on different cards." in words
+    assert "100 ms against 25.0 (no interval, different cards)." in words
 
 
 def test_processes_that_differ_more_than_the_caches_tell_none_apart():

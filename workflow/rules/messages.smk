@@ -31,8 +31,10 @@ def interrupted(said):
 
 
 def failures(said):
-    """A text per failed job of Snakemake's log: its logs, its Slurm job and how that ended, its last words. Of an
-    interrupted run only jobs that said something: the others were stopped."""
+    """A text per failed job of Snakemake's log: its logs, its Slurm job and how that ended, its last words. None of an
+    interrupted run, whose jobs were stopped: what failed before does so again when it goes on."""
+    if interrupted(said):
+        return []
     told = {}
     for block in re.split(r"\n(?=Error in )", said)[1:]:
         if logs := re.search(r"^ +log: (.+) \(check log file", block, re.M):
@@ -44,10 +46,7 @@ def failures(said):
                 told[own].append(
                     f"It was Slurm job {job[1]}, which ended as {job[2]}; Slurm's log is {slurm[0]}"
                 )
-            words = last_words(own, *slurm)
-            told[own] += words
-            if interrupted(said) and not words:
-                del told[own]
+            told[own] += last_words(own, *slurm)
     more = [f"... and {len(told) - TOLD} more jobs failed."] if len(told) > TOLD else []
     return ["\n".join(lines) for lines in list(told.values())[:TOLD]] + more
 
