@@ -163,6 +163,9 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
 
 def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple[str, str]]:
     """(axis, what another value of it changed), over the pairs of cells that are alike in all else."""
+    # A pair copies every column of both cells.
+    ends = [f"{speed}{end}" for speed in (SPEED, PREFILL) for end in ("", "_low", "_high")]
+    ranked = ranked[[*AXES, *ends, "cards", "shares", "flagged"]]
     for axis in AXES:
         values = list(dict.fromkeys(ranked[axis]))
         values = precision_order(values) if axis == "precision" else values

@@ -7,6 +7,8 @@ several: two cards of one model differ by more than many of the effects looked f
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -72,7 +74,7 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     valid = ok["valid"].to_numpy(bool)
     device = summary.set_index("cell")["device_name"].astype(object).fillna("")
     summarised = ok[valid & (ok["cell"].map(device) == ok["device_name"].astype(object).fillna(""))]
-    ran = {cell: ran_on(own) for cell, own in summarised.groupby("cell", sort=False)}
+    ran = {cell: ran_on(own) for cell, own in cards(summarised).groupby(summarised["cell"], sort=False)}
     nowhere = {"cards": "", "shares": ""}
     return summary.assign(
         **{name: [ran.get(cell, nowhere)[name] for cell in summary["cell"]] for name in nowhere},
@@ -80,11 +82,12 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     )
 
 
-def ran_on(rows: pd.DataFrame) -> dict[str, str]:
-    """The `cards` that ran these rows, 'GPU-a, GPU-b', and the `shares` that each ran, '2/3, 1/3'."""
-    counts = cards(rows).value_counts().sort_index()
-    shares = [str(Fraction(int(count), len(rows))) for count in counts]
-    return {"cards": ", ".join(counts.index), "shares": ", ".join(shares)}
+def ran_on(ran: Iterable[str]) -> dict[str, str]:
+    """Of the card that ran each of some rows: the `cards`, 'GPU-a, GPU-b', and their `shares`, '2/3, 1/3'."""
+    counts = sorted(Counter(ran).items())
+    rows = sum(count for _, count in counts)
+    shares = [str(Fraction(count, rows)) for _, count in counts]
+    return {"cards": ", ".join(card for card, _ in counts), "shares": ", ".join(shares)}
 
 
 def drift(measurements: pd.DataFrame) -> statistics.Drift:

@@ -11,7 +11,7 @@ from inferbench.experiments.kv_cache_table import SUBJECT, slopes
 from inferbench.page_tables import table_of, with_interval
 from inferbench.presentation import also_differ, byte_unit, interval_words, number
 from inferbench.sections import Section, host_bound
-from inferbench.summarise import ran_on
+from inferbench.summarise import cards, ran_on
 
 
 def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
@@ -51,7 +51,7 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     own = table[(table["status"] == "ok") & (table[SUBJECT] == lines.iloc[0][SUBJECT]).all(axis=1)]
     longest = own[own["prompt_tokens"] == own["prompt_tokens"].max()]
     times = {cache: jobs["step_ms"].to_numpy(float)[None] for cache, jobs in longest.groupby("cache")}
-    ran = {cache: {**ran_on(jobs), "flagged": False} for cache, jobs in longest.groupby("cache")}
+    ran = {cache: {**ran_on(cards(jobs)), "flagged": False} for cache, jobs in longest.groupby("cache")}
     for cache in [name for name in ("dynamic", "static") if name in times and "off" in times]:
         ratio, low, high, _ = (ends[0] for ends in statistics.compare(times["off"], times[cache]))
         without, cached = (number(statistics.centre(times[name])[0]) for name in ("off", cache))
