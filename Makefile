@@ -14,7 +14,7 @@ ACTIVATE := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
-	@$(ACTIVATE) snakemake --configfile config/config.yaml $$(test -t 2 && echo --logger rich)
+	@$(ACTIVATE) TYPE_FIRST=". .venv/bin/activate && " snakemake --configfile config/config.yaml $$(test -t 2 && echo --logger rich)
 	@echo "The report: $(CURDIR)/results/$$(sed -n 's/^campaign: *\([^ #]*\).*/\1/p' config/config.yaml)/report.html"
 
 test: .venv/installed

@@ -10,9 +10,9 @@ TOLD = 20
 def same_command(target):
     """The command of this run for another target."""
     campaign = " ".join(map(str, workflow.overwrite_configfiles))
-    # Of `make demo` the shell that is typed into knows no environment.
-    activated = ". .venv/bin/activate && " if "MAKELEVEL" in os.environ else ""
-    return f"{activated}snakemake {target}" + (f" --configfile {campaign}" if campaign else "")
+    # The shell that `make demo` was typed into knows no environment.
+    first = os.environ.get("TYPE_FIRST", "")
+    return f"{first}snakemake {target}" + (f" --configfile {campaign}" if campaign else "")
 
 
 def with_campaign(text):
