@@ -61,8 +61,6 @@ def _side_by_side(summary: pd.DataFrame, folder: Path) -> Iterator[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    # `| head` ends it without a word.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser.add_argument("folder", type=Path, help="results/<campaign>, or results/published/<name>")
     choices = [WEIGHTS, *AXES, CONTEXT, MEMORY]
     parser.add_argument(
@@ -78,4 +76,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # `| head` ends it without a word. Here alone: whoever imports this has pipes of its own.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()
