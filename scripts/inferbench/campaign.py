@@ -78,12 +78,12 @@ def hydra_options(group: str) -> list[str]:
 
 def model_file(name: str) -> dict[str, Any]:
     """The Hydra file of a model as data: what planning needs of it is its `source` and `gpus`."""
-    return yaml.safe_load((HYDRA_DIR / "model" / f"{name}.yaml").read_text())
+    return _read(HYDRA_DIR / "model" / f"{name}.yaml")
 
 
 def draft_model(name: str) -> str | None:
     """The model that a draft's Hydra file composes; None where it has none of its own."""
-    draft = yaml.safe_load((HYDRA_DIR / "draft" / f"{name}.yaml").read_text())
+    draft = _read(HYDRA_DIR / "draft" / f"{name}.yaml")
     chosen = [entry for entry in draft.get("defaults", []) if isinstance(entry, dict)]
     return next((entry["/model@model"] for entry in chosen if "/model@model" in entry), None)
 
@@ -164,7 +164,7 @@ def _check_measure(measure: Mapping[str, Any]) -> None:
 
 def _check_settings(experiment: str, settings: Mapping[str, Any]) -> None:
     """Each setting must be what its Hydra file has there: Hydra itself would say so only when the job has begun."""
-    known = yaml.safe_load((HYDRA_DIR / "experiment" / f"{experiment}.yaml").read_text())
+    known = _read(HYDRA_DIR / "experiment" / f"{experiment}.yaml")
     known = {key: value for key, value in known.items() if key not in ("defaults", "name")}
     where = f"experiments.{experiment}.settings"
     if unknown := sorted(set(settings) - set(known)):

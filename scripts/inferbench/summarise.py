@@ -70,16 +70,21 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     Columns: `cards` and `shares` of the summarised replicates, as `ran_on`; `flagged`, whether a flag left out
     replicates that ended ok.
     """
-    ok = measurements[measurements["status"] == "ok"]
-    valid = ok["valid"].to_numpy(bool)
-    device = summary.set_index("cell")["device_name"].astype(object).fillna("")
-    summarised = ok[valid & (ok["cell"].map(device) == ok["device_name"].astype(object).fillna(""))]
+    flagged = (measurements["status"] == "ok") & ~measurements["valid"].astype(bool)
+    summarised = summarised_rows(measurements, summary)
     ran = {cell: ran_on(own) for cell, own in cards(summarised).groupby(summarised["cell"], sort=False)}
     nowhere = {"cards": "", "shares": ""}
     return summary.assign(
         **{name: [ran.get(cell, nowhere)[name] for cell in summary["cell"]] for name in nowhere},
-        flagged=summary["cell"].isin(ok.loc[~valid, "cell"]),
+        flagged=summary["cell"].isin(measurements.loc[flagged, "cell"]),
     )
+
+
+def summarised_rows(measurements: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows that the summary's centres are taken over: valid ones on their cell's kind of device."""
+    device = summary.set_index("cell")["device_name"].astype(object).fillna("")
+    on_it = measurements["cell"].map(device) == measurements["device_name"].astype(object).fillna("")
+    return measurements[measurements["valid"].to_numpy(bool) & on_it]
 
 
 def ran_on(ran: Iterable[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from inferbench.presentation import (
     split_axes,
 )
 from inferbench.side_by_side import CAPTURED
+from inferbench.summarise import summarised_rows
 
 READ, UNREAD = "tpot_ms", "tpot_unread_ms"
 AXES = ["execution", "attention", "precision", "workload", "batch_size"]
@@ -59,9 +60,7 @@ def _times(measurements: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """The captured cells of the summary whose unread steps were timed, with the centres of both times in ms over
     their valid replicates, and the ends `_low` and `_high` of the unread one's interval."""
     cells = summary[summary["valid"] & summary["execution"].isin(CAPTURED)]
-    device = cells.set_index("cell")["device_name"].astype(object).fillna("")
-    rows = measurements[measurements["valid"] & measurements[UNREAD].notna()]
-    rows = rows[rows["cell"].map(device) == rows["device_name"].astype(object).fillna("")]
+    rows = summarised_rows(measurements[measurements[UNREAD].notna()], cells)
     cells = cells[cells["cell"].isin(rows["cell"])].reset_index(drop=True)
     code = pd.Index(cells["cell"]).get_indexer(rows["cell"])
     read, unread = (

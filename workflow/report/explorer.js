@@ -177,8 +177,9 @@
   function drawPlot() {
     drawing = drawing.then(async () => {
       const rows = plotRows();
-      const all = shown().length;
-      if (state.chosen >= 0 && !shown().includes(state.chosen)) forget();
+      const left = shown();
+      const all = left.length;
+      if (state.chosen >= 0 && !left.includes(state.chosen)) forget();
       const without = all - rows.length;
       byId("count").textContent =
         `${whole(all)} of ${whole(every.length)} cells` +
