@@ -26,7 +26,6 @@ from inferbench.compare import (
     load,
     other_meaning,
 )
-from inferbench.faults import fault_sentences
 from inferbench.presentation import number
 
 NAMES = {"decode_tokens_per_s": "decode speed", "ttft_ms": "TTFT", "tpot_ms": "TPOT"}
@@ -71,9 +70,6 @@ def preamble(a: pd.DataFrame, b: pd.DataFrame, comparison: pd.DataFrame) -> list
     lines += [f"{name}: A {in_a}; B {in_b}" for name, (in_a, in_b) in changes(a, b).items()]
     if others := other_meaning(a, b):
         lines.append(f"{others} of these cells were asked for otherwise in A than in B: {ASKED_OTHERWISE}")
-    lines += [
-        f"{name}: {sentence}" for name, side in (("A", a), ("B", b)) for sentence in fault_sentences(side)
-    ]
     return [*lines, between_cards(comparison), ""]
 
 

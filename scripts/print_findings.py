@@ -16,7 +16,6 @@ import pandas as pd
 
 from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, kernels, overview, progress
 from inferbench.context import context_sentences
-from inferbench.faults import fault_sentences
 from inferbench.published import grid_tables
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.summarise import with_cards
@@ -30,7 +29,7 @@ def findings(folder: Path, topics: list[str]) -> Iterator[str]:
     measurements, summary = grid_tables(folder)
     summary = with_cards(summary, measurements)
     told = answers(summary)
-    yield from (*fault_sentences(measurements), *progress(measurements), *overview(summary))
+    yield from (*progress(measurements), *overview(summary))
     for topic in topics:
         for answer in told:
             if topic in answer.sentences:

@@ -16,7 +16,6 @@ import pandas as pd
 
 from inferbench import schema
 from inferbench.compare import ASKED_OTHERWISE, CompareError, common_cells, compare, load, other_meaning
-from inferbench.faults import fault_sentences
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import counted, model_label, number, split_axes
 
@@ -100,7 +99,6 @@ def _sentences(measurements: pd.DataFrame, other: Campaign, speed: pd.DataFrame)
     said = [
         f"Beside {other.name}: {counted(common, 'cell')} in both campaigns, {alone[0]} here alone, {alone[1]} there"
         " alone.",
-        *(f"In {other.name}: {sentence}" for sentence in fault_sentences(other.measurements)),
     ]
     if others := other_meaning(other.measurements, measurements):
         was = "was" if others == 1 else "were"

@@ -22,7 +22,6 @@ from inferbench.context import context_sentences
 from inferbench.costs import cost_sentences, costs
 from inferbench.experiment_tables import Experiment, table_schema
 from inferbench.explorer import explorer
-from inferbench.faults import fault_sentences
 from inferbench.figure_list import BESIDE, EXPERIMENT_FIGURES, FIGURES, Figure
 from inferbench.limits import measured_bytes, measured_divergences
 from inferbench.page_tables import Table, table_of, with_interval
@@ -133,7 +132,7 @@ def page_data(
     return {
         "name": campaign.get("campaign") or summary["campaign"].iloc[0],
         "asked": [*_asked(campaign, summary), *_lengths(measurements)],
-        "notices": [*progress(measurements), *fault_sentences(measurements)],
+        "notices": list(progress(measurements)),
         "advice_lead": advice_lead,
         "advice": advice,
         "overview": overview(summary),

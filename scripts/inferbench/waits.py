@@ -12,7 +12,6 @@ import pandas as pd
 
 from inferbench import statistics
 from inferbench.cell_means import row_label
-from inferbench.faults import profiled_first
 from inferbench.presentation import (
     also_differ,
     base_of,
@@ -36,7 +35,7 @@ MOST_LISTED = 4
 def wait_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterator[str]:
     """Per device and model where the wait is over MIN_SHARE of a step: which cells wait most, and how their
     attention backends compare without it. summary: `with_cards`."""
-    timed = _times(measurements[~profiled_first(measurements)], summary)
+    timed = _times(measurements, summary)
     timed = timed.assign(wait=timed[READ] / timed[UNREAD])
     for (_, model), own in timed.groupby(["device_name", "model"], sort=False):
         waiting = own[own["wait"] > 1 + MIN_SHARE].sort_values("wait", ascending=False, kind="stable")

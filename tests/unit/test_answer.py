@@ -4,7 +4,6 @@ import pandas as pd
 
 from inferbench.answer import answers, overview
 from inferbench.context import context_sentences
-from inferbench.faults import fault_sentences
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.waits import wait_sentences
 from made_up_tables import demo_cells, demo_measurements
@@ -338,14 +337,3 @@ def test_what_the_host_adds_to_each_read_token_is_told_apart_from_the_attention(
     ]
     for silent in (captured.assign(tpot_unread_ms=[10.0, 9.6]), captured.assign(valid=False)):
         assert not list(wait_sentences(silent, demo_cells(silent)))
-
-
-def test_numbers_of_code_with_a_known_fault_are_told_and_not_explained_otherwise():
-    measurements = demo_measurements(
-        precision=("bf16",), attention=("eager", "sdpa"), batch_size=(1,), replicate=(1,)
-    ).assign(execution="cuda_graph", tpot_ms=[10.2, 9.8], tpot_unread_ms=[10.0, 8.0])
-    assert not list(fault_sentences(measurements))
-    profiled = measurements.assign(code=[measurements["code"][0], "572673c45ed04290"])
-    [sentence] = fault_sentences(profiled)
-    assert sentence.startswith("Known fault of 1 of 2 processes: they were timed after a profile")
-    assert not list(wait_sentences(profiled, demo_cells(profiled))), "its wait is not the host's"

@@ -62,13 +62,6 @@ def test_the_sentences_say_how_many_how_much_and_from_where_to_where():
     assert len(said) == 2
 
 
-def test_what_is_known_to_be_wrong_with_the_other_campaign_is_said():
-    here = campaign({"bf16": 40.0})
-    said = sentences(here, named("october", campaign({"bf16": 20.0}, code="572673c45ed04290")))
-    assert said[1].startswith("In october: Known fault of 3 of 3 processes")
-    assert not any("fault" in sentence for sentence in sentences(here, named("october", here)))
-
-
 def test_two_cards_are_never_pooled_and_are_named():
     here = campaign({"bf16": 40.0})
     two = pd.concat(

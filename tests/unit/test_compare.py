@@ -204,12 +204,6 @@ def test_cells_that_were_asked_for_otherwise_are_counted(folders, capsys):
     assert "1 of these cells were asked for otherwise in A than in B" in capsys.readouterr().out
 
 
-def test_what_is_known_to_be_wrong_with_either_side_is_printed(folders, capsys):
-    compare_campaigns.main(folders(campaign().assign(code="572673c45ed04290"), campaign(seed=1)))
-    printed = capsys.readouterr().out
-    assert "A: Known fault of 12 of 12 processes" in printed and "B: Known fault" not in printed
-
-
 def test_output_is_figure_and_table_the_same_bytes_again(folders, tmp_path):
     a, b = campaign(), campaign(0.9, seed=1)
     b.loc[b["precision"] == "nf4", ["status", "valid"]] = ["failed", False]
