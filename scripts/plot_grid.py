@@ -5,6 +5,8 @@ A panel per model, execution and workload: precisions down, attention backends a
 
 from __future__ import annotations
 
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,12 +18,15 @@ from matplotlib.patches import Rectangle
 from inferbench.figures import INK, NOT_OK, QUIET, heading, only_words, run
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, axes_words, number, precision_order, split_axes
+from inferbench.schema import INVALIDATING_FLAGS
 
 SPEED = "decode_tokens_per_s"
 PANEL = ["model", "execution", "workload"]
 COLOURS = "viridis"
 #: Above this many cells, words in them are too small to read: marks and a legend take their place.
 MOST_WITH_WORDS = 400
+#: Inches of figure that a letter takes, about.
+LETTER = 0.077
 STATUS_MARKS = {"oom": "x", "unsupported": "_", "timeout": "|", "failed": "+", "skipped": ".", "missing": "1"}
 
 
@@ -38,17 +43,28 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     columns = list(data[["attention", "batch_size"]].drop_duplicates().itertuples(index=False, name=None))
     attentions = list(dict.fromkeys(attention for attention, _ in columns))
     columns.sort(key=lambda column: (attentions.index(column[0]), column[1]))
+    # Without words the columns of all panels are one under the other, with the batch sizes at the bottom.
+    columns_of = [
+        [column for column in columns if not words or column in zip(cells["attention"], cells["batch_size"])]
+        for _, cells in panels
+    ]
+    widest = max(map(len, columns_of))
     heights = [cells["precision"].nunique() for _, cells in panels]
     # The name of an attention backend has to fit over its columns.
-    name_width = 1.3 * len(attentions) / len(columns)
+    counts = [Counter(name for name, _ in own) for own in columns_of]
+    name_width = max(LETTER * len(name) / count for own in counts for name, count in own.items())
     cell_width, cell_height = (max(0.86, name_width), 0.42) if words else (max(0.28, name_width), 0.2)
-    size = (max(6.5, 1.6 + cell_width * len(columns)), 0.3 + cell_height * sum(heights) + 0.75 * len(panels))
+    size = (
+        max(6.5, 1.6 + cell_width * widest),
+        0.3 + cell_height * sum(heights) + 0.75 * len(panels),
+    )
     figure, grid = plt.subplots(
         len(panels), 1, figsize=size, height_ratios=heights, squeeze=False, layout="constrained"
     )
     norm = _norm(data["value"])
-    for axes, (_, cells) in zip(grid[:, 0], panels, strict=True):
-        _draw_panel(axes, cells, columns, norm, words)
+    for axes, (_, cells), own in zip(grid[:, 0], panels, columns_of, strict=True):
+        _draw_panel(axes, cells, own, norm, words)
+        axes.set_xlim(0, widest)
         if varying:
             axes.set_title(axes_words(cells.iloc[0], varying), loc="left", pad=20)
         # Where there are hundreds of cells, batch sizes under every panel are clutter.
@@ -118,7 +134,9 @@ def _write_others(axes: plt.Axes, cells: pd.DataFrame, norm: LogNorm | None) -> 
         text = STATUS_WORDS.get(row.status, "no value").replace("out of ", "out of\n")
         if pd.notna(row.value):
             look = {"facecolor": "white", "edgecolor": plt.get_cmap(COLOURS)(norm(row.value)), "linewidth": 2}
-            text = f"{number(row.value)}\n{row.flags}"
+            text = "\n".join(
+                [number(row.value), *(f for f in row.flags.split(",") if f in INVALIDATING_FLAGS)]
+            )
             inset = 0.04  # the frame's line must not lie under a neighbour
         axes.add_patch(Rectangle((row.x + inset, row.y + inset), 1 - 2 * inset, 1 - 2 * inset, **look))
         axes.text(row.x + 0.5, row.y + 0.5, text, ha="center", va="center", fontsize=7.5, linespacing=1.05)

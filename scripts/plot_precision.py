@@ -1,10 +1,13 @@
 """Draw memory and decode tokens/s by precision, all else held at the baseline's setting.
 
-A row of two panels per model. Memory is that of the weights, and on a GPU also the peak that torch
-allocated. Points are the replicates.
+A row of two panels per model; a second one where the baseline's steps are launched from the host and several
+precisions ran captured, since the host hides what they differ by. Memory is that of the weights, and on a GPU
+also the peak that torch allocated. Points are the replicates.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -20,6 +23,7 @@ from inferbench.presentation import (
     setting_words,
     shown_setting,
 )
+from inferbench.side_by_side import CAPTURED
 
 SPEED = "decode_tokens_per_s"
 WEIGHTS = "weight_bytes"
@@ -29,25 +33,46 @@ PEAK = "peak_allocated_bytes"
 def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure, pd.DataFrame]:
     """The figure and its data: bytes, and tokens/s of the whole batch."""
     title = "Memory and decode speed by precision"
-    settings = {model: shown_setting(summary, model) for model in dict.fromkeys(summary["model"])}
-    shown = [at_setting(summary[summary["model"] == model], where) for model, (where, _) in settings.items()]
+    settings = {
+        (model, setting["execution"]): (setting, why)
+        for model in dict.fromkeys(summary["model"])
+        for setting, why in _settings(summary, model)
+    }
+    shown = [at_setting(summary[summary["model"] == model], at) for (model, _), (at, _) in settings.items()]
     data = plotted(measurements, pd.concat(shown), [WEIGHTS, PEAK, SPEED])
     if data["value"].isna().all():
         return only_words(title, "No cell ended ok: there is nothing to draw."), data
     size = (9.2, 0.3 + 3.1 * len(settings))
     figure, grid = plt.subplots(len(settings), 2, figsize=size, squeeze=False, layout="constrained")
     styles = precision_styles(data["precision"])
-    for (memory, speed), model in zip(grid, settings, strict=True):
-        own = data[data["model"] == model]
+    models = [model for model, _ in settings]
+    for (memory, speed), (model, execution) in zip(grid, settings, strict=True):
+        own = data[(data["model"] == model) & (data["execution"] == execution)]
+        first = grid[models.index(model)]
+        for axes, above in zip((memory, speed), first, strict=True):
+            if axes is not above:  # both rows of a model are on one scale
+                axes.sharey(above)
+            axes.margins(y=0.14)
         _draw_memory(memory, own, styles)
         _draw_speed(speed, own, styles)
-        for axes in (memory, speed):
-            axes.margins(y=0.14)
-            axes.set_ylim(bottom=0)
         if len(settings) > 1:
-            memory.set_title(model_label(model, own["model_source"].iloc[0]), loc="left")
+            label = model_label(model, own["model_source"].iloc[0])
+            memory.set_title(f"{label}, {execution}" if models.count(model) > 1 else label, loc="left")
+    for axes in grid.flat:
+        axes.set_ylim(bottom=0)
     heading(figure, title, *_notes(settings, data))
     return figure, data
+
+
+def _settings(summary: pd.DataFrame, model: str) -> Iterator[tuple[dict[str, object], str]]:
+    """(setting, why it is shown) of each of the model's rows."""
+    setting, why = shown_setting(summary, model)
+    yield setting, why
+    for execution in CAPTURED if setting["execution"] not in CAPTURED else ():
+        captured = setting | {"execution": execution}
+        if (at_setting(summary[summary["model"] == model], captured)["status"] == "ok").sum() > 1:
+            yield captured, "captured"
+            return
 
 
 def _draw_memory(axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style]) -> None:
@@ -126,9 +151,12 @@ def _label(axes: plt.Axes, x: float, top: float, value: float) -> None:
     axes.annotate(number(value), (x, top), (0, 5), textcoords="offset points", ha="center", zorder=5)
 
 
-def _notes(settings: dict[str, tuple[dict[str, object], str]], data: pd.DataFrame) -> list[str]:
+def _notes(settings: dict[tuple[str, str], tuple[dict[str, object], str]], data: pd.DataFrame) -> list[str]:
     """Where the bars were taken, per model when that differs, and what the marks mean."""
-    words = {model: f"At {why}: {setting_words(setting)}." for model, (setting, why) in settings.items()}
+    words: dict[str, str] = {}
+    for (model, execution), (setting, why) in settings.items():
+        line = f"At {why}: {setting_words(setting)}."
+        words[model] = f"{words[model]} And captured: {execution}." if model in words else line
     if len(set(words.values())) == 1:
         (model, line), *others = words.items()
         source = data[data["model"] == model]["model_source"].iloc[0]

@@ -48,7 +48,12 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         if varying:
             axes.set_title(axes_words(rows.iloc[0], varying), loc="left")
     grid[-1, 0].set_xlabel(UNITS[SPEED])
-    legend(figure, {name: styles[name] for name in styles if name in set(drawn["precision"])}, drawn)
+    legend(
+        figure,
+        {name: styles[name] for name in styles if name in set(drawn["precision"])},
+        drawn,
+        interval="_",
+    )
     heading(figure, title, ", ".join(filter(None, [common, chosen])), _left_out(panels, shown))
     return figure, data
 
@@ -81,7 +86,7 @@ def _draw_panel(axes: plt.Axes, own: pd.DataFrame, rows: pd.DataFrame, styles: d
         )
         if pd.notna(row["low"]):
             axes.hlines(place, row["low"], row["high"], color=style.colour, lw=2.2, zorder=2.5)
-        end = max(row["value"], row["high"]) if pd.notna(row["high"]) else row["value"]
+        end = own.loc[own["place"] == place, ["value", "high"]].max().max()
         axes.text(end + 0.018 * longest, place, number(row["value"]), va="center", fontsize=8)
     single = own[own["replicate"].notna()]
     colours = [styles[precision].colour for precision in single["precision"]]

@@ -27,7 +27,7 @@ from inferbench.presentation import (
     weights_source,
 )
 from inferbench.schema import AXES
-from inferbench.statistics import MIN_REPLICATES
+from inferbench.statistics import MIN_DIFFERENCE, MIN_REPLICATES
 
 #: Tokens per second with the prefill.
 WHOLE = "whole_tokens_per_s"
@@ -261,6 +261,8 @@ def _with_prefill(second: pd.Series, best: pd.Series) -> str:
     lead, whole = best[SPEED] / second[SPEED] - 1, best[WHOLE] / second[WHOLE] - 1
     if pd.isna(whole) or whole >= lead / 2:
         return ""
+    if abs(whole) < MIN_DIFFERENCE:
+        return "; with the prefill the two are within 1%"
     return f"; with the prefill it is {number(second[WHOLE])} against {number(best[WHOLE])} tokens/s"
 
 

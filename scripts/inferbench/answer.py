@@ -17,7 +17,6 @@ from inferbench.cell_means import row_label
 from inferbench.presentation import (
     APART,
     NO_INTERVALS,
-    OVERLAP,
     STATUS_WORDS,
     also_differ,
     at_setting,
@@ -40,6 +39,8 @@ AXES = ["precision", "attention", "execution", "batch_size"]
 #: What sentences are about, in the report's order: the weights, an axis each, memory.
 WEIGHTS, MEMORY = "weights", "memory"
 MIN_RATIO = 1 + MIN_DIFFERENCE
+#: The precision that computes the columns of large activations apart, in 16 bits.
+OUTLIERS_APART = "int8"
 #: Pairs of cells that a sentence names one by one.
 MOST_LISTED = 6
 
@@ -120,9 +121,10 @@ def _sentences(own: pd.DataFrame, model: str) -> Iterator[tuple[str, str]]:
     if weights_source(own) == "synthetic":
         yield (
             WEIGHTS,
-            "The weights are synthetic, random: memory and speed are the architecture's; the text is noise. They have"
-            " no outliers, which flatters LLM.int8.",
+            "The weights are synthetic, random: memory and speed are the architecture's; the text is noise.",
         )
+        if (own["precision"] == OUTLIERS_APART).any():
+            yield WEIGHTS, "Random weights have no outliers, which flatters LLM.int8."
     ranked = own[own["valid"] & own[SPEED].notna()]
     setting, _ = shown_setting(own, model)
     reference = next(iter(own.loc[own["is_baseline"], "precision"]), None)
@@ -193,10 +195,14 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
             pairs = pairs.set_index("batch_size").sort_index()
             ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
             sure, notes = _certainties(pairs, SPEED)
+            # What is left of a cell that did not come to rest orders nothing.
+            may_order = (sure == APART) | (
+                (sure == NO_INTERVALS) & ~pairs["flagged"] & ~pairs["flagged_base"]
+            )
             told = [
                 batch
                 for batch, ratio in ratios.items()
-                if abs(ratio - 1) >= MIN_DIFFERENCE and sure[batch] != OVERLAP
+                if abs(ratio - 1) >= MIN_DIFFERENCE and may_order[batch]
             ]
             signs = np.sign(ratios[told] - 1)
             turns = [(last, first) for last, first in pairwise(signs.index) if signs[last] != signs[first]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from inferbench import schema
+from inferbench import schema, statistics
 from inferbench.page_tables import PAGE, Table, with_interval
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, byte_unit, number, precision_order, significant, split_axes
@@ -35,6 +35,11 @@ SIZES = {
     "predicted_bytes": "predicted memory",
 }
 TABLE_SIZES = list(SIZES)[:5]
+#: Findings that say more beside a cell.
+FINDINGS = {
+    statistics.TOO_FEW: "too few replicates on a shared card",
+    "no valid rate of the baseline": "the baseline may not be ranked",
+}
 #: A reason is given in full among the cells that are not ok.
 REASON_LETTERS = 300
 
@@ -107,7 +112,7 @@ def cell_columns(measurements: pd.DataFrame, summary: pd.DataFrame) -> dict[str,
             ratio = [summary[name].astype(float) for name in ("ratio", "ratio_low", "ratio_high")]
             columns["ratio"] = Numbers("× baseline", *ratio)
             columns["p_adjusted"] = Numbers("p, adjusted", summary["p_adjusted"].astype(float))
-            columns["finding"] = _words("finding", "against baseline", summary["finding"])
+            columns["finding"] = _words("finding", "against baseline", summary["finding"].replace(FINDINGS))
     for size, title in SIZES.items():
         values = own[size]["value"]
         unit, per_unit = byte_unit(values.max())

@@ -144,11 +144,12 @@ def with_commas(value: float, _place: int) -> str:
     return f"{value:,.10g}"
 
 
-def legend(figure: plt.Figure, styles: dict[str, Style], data: pd.DataFrame) -> None:
-    """One legend under the panels: the precisions, and whichever kinds of mark `data` has."""
+def legend(figure: plt.Figure, styles: dict[str, Style], data: pd.DataFrame, interval: str = "|") -> None:
+    """One legend under the panels: the precisions, and whichever kinds of mark `data` has. interval: the marker that
+    lies as the intervals do."""
     kinds = {
         "replicate": (data["replicate"].notna(), {"marker": "o", "ms": 2.5}),
-        "95% interval": (data["low"].notna(), {"marker": "|", "ms": 11, "mew": 1.4}),
+        "95% interval": (data["low"].notna(), {"marker": interval, "ms": 11, "mew": 1.4}),
         "flagged, not ranked": (data["value"].notna() & ~data["valid"], {"marker": "o", "mfc": "white"}),
     }
     handles = {name: Line2D([], [], color=look.colour, marker=look.marker) for name, look in styles.items()}

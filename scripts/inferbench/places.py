@@ -20,6 +20,7 @@ COLUMNS = {
     "device_uuid": "device UUID",
     "driver": "driver",
     "started_at": "started (UTC)",
+    "git_commit": "commit",
 }
 
 
@@ -31,7 +32,7 @@ def processes(measurements: pd.DataFrame, experiments: dict[str, Experiment]) ->
         )
         for table in experiments.values()
     ]
-    columns = ["cell", "replicate", "status", "seconds", "code", "mixed_code", "git_commit", *COLUMNS]
+    columns = ["cell", "replicate", "status", "seconds", "code", "mixed_code", *COLUMNS]
     return pd.concat(
         [measurements[columns], *(rows[["experiment", *columns]] for rows in own)], ignore_index=True
     )

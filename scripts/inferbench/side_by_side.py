@@ -41,6 +41,8 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
         SPEED,
         f"{SPEED}_low",
         f"{SPEED}_high",
+        "replicates_valid",
+        "replicates_ok",
         "gpu_busy_fraction",
         "decode_mbu",
         "model_source",
@@ -70,7 +72,12 @@ def side_by_side_table(wide: pd.DataFrame) -> Table:
     texts["generate(): GPU busy, %"] = _per_cent(wide["gpu_busy_fraction"][HOST])
     for mode in (HOST, *CAPTURED):
         ends = (wide[SPEED + end][mode].astype("Float64") for end in ("", "_low", "_high"))
-        texts[f"{mode}, tokens/s"] = with_interval(*ends)
+        rates = zip(
+            with_interval(*ends), wide["replicates_valid"][mode], wide["replicates_ok"][mode], strict=True
+        )
+        texts[f"{mode}, tokens/s"] = [
+            f"{rate} ({valid} of {ran} processes)" if valid < ran else rate for rate, valid, ran in rates
+        ]
     captured = wide[SPEED][CAPTURED].astype("Float64")
     texts["fastest captured ÷ generate()"] = (captured.max(axis=1) / wide[SPEED][HOST].astype("Float64")).map(
         number

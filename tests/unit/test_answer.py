@@ -179,6 +179,11 @@ def test_where_generate_leads_to_another_conclusion_both_measurements_are_said()
     row = dict(zip(table.columns, table.rows[1], strict=True))
     assert (row["precision"], row["fastest captured ÷ generate()"]) == ("nf4", "7.50")
     assert "batch size 1" in table.common and "execution" not in table.columns
+    left_out = known.assign(replicates_ok=3, replicates_valid=known["replicates_ok"].where(host, 3))
+    table = side_by_side_table(both_ways(left_out))
+    row = dict(zip(table.columns, table.rows[1], strict=True))
+    assert row["generate, tokens/s"] == "18.0 (1 of 3 processes)"
+    assert row["cuda_graph, tokens/s"] == "135 (134 to 136)"
 
 
 def test_of_attention_backends_it_is_said_too_and_so_are_different_cards():
@@ -208,6 +213,8 @@ def test_the_batch_at_which_a_precision_stops_paying_is_named():
         "nf4 is faster than bf16 up to batch size 2 (+5.3%, no intervals) and slower at 8 (-20.0%, no intervals)"
         in words
     )
+    at_8 = (summary["precision"] == "nf4") & (summary["batch_size"] == 8)
+    assert "nf4 is faster" not in say(summary.assign(flagged=at_8)), "what is left of a flagged cell"
     # Their intervals overlap at 2: only at 8 is there an order, and no turn.
     ends = {1: 0.001, 2: 0.05, 4: 0.001, 8: 0.001}
     share = summary["batch_size"].map(ends)

@@ -96,6 +96,20 @@ def test_precision_figure_shows_the_baseline_setting(tmp_path):
     assert "batch size 1" in words
 
 
+def test_precision_figure_has_the_captured_steps_below_those_that_the_host_launches(tmp_path):
+    host = demo_measurements(batch_size=(1,), attention=("sdpa",))
+    captured = host[host["precision"].isin(["bf16", "nf4"])].assign(execution="cuda_graph")
+    captured["cell"] = captured["cell"].str.replace("loop", "cuda_graph")
+    data = draw(tmp_path, "precision", pd.concat([host, captured], ignore_index=True))
+    shown = data.groupby("execution")["precision"].unique().map(set).to_dict()
+    assert shown == {"loop": {"fp32", "bf16", "int8", "nf4"}, "cuda_graph": {"bf16", "nf4"}}
+    words = svg_words(tmp_path, "precision")
+    assert "smollm2-135m, loop" in words and "smollm2-135m, cuda_graph" in words
+    alone = captured[captured["precision"] == "bf16"]
+    data = draw(tmp_path, "precision", pd.concat([host, alone], ignore_index=True))
+    assert set(data["execution"]) == {"loop"}, "one captured precision compares with none"
+
+
 def test_without_an_ok_cell_at_the_baseline_another_setting_is_shown_and_named(tmp_path):
     measurements = demo_measurements()
     spoil(measurements, measurements["attention"] == "sdpa", status="failed", reason="wrong logits")

@@ -369,7 +369,17 @@ def test_drift_is_said_with_its_test():
     assert "over 100% per hour" in words  # 1.02 ** 60 - 1 = 228%
     steady = demo_measurements()
     steady["decode_tokens_per_s"] = steady.groupby("cell")["decode_tokens_per_s"].transform("first")
-    assert drift_sentence(steady).startswith("No drift of decode speed with the time of the start was found")
+    found = drift_sentence(steady)
+    assert found.startswith("No drift of decode speed with the time of the start was found")
+    assert "cannot be told from" not in found
+    # The same on another card, five hours later: no pair spans the five hours.
+    later = steady.assign(device_uuid="GPU-2")
+    later["cell"] = "later--" + later["cell"]
+    later["started_at"] = (pd.to_datetime(later["started_at"]) + pd.Timedelta(hours=5)).map(str)
+    assert drift_sentence(pd.concat([steady, later])).endswith(
+        "The campaign's starts are up to 5.02 h apart: what drifts over longer times cannot be told from what differs"
+        " between cards."
+    )
     assert "cannot be tested" in drift_sentence(demo_measurements(replicate=(1,)))
     assert "cannot be tested" in drift_sentence(demo_measurements(attention=("flash_attention_2",)))
 

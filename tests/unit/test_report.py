@@ -41,7 +41,10 @@ def test_the_page_says_once_what_holds_for_the_weights_of_all_and_of_which_model
         "synthetic-b", "synthetic", precision=("bf16",), attention=("sdpa",), batch_size=(1,)
     )
     text = page(tmp_path, pd.concat([one, other], ignore_index=True))
-    assert text.count("no outliers, which flatters LLM.int8") == 1
+    assert text.count("The weights are synthetic, random") == 1
+    assert "flatters LLM.int8" not in text, "none of these ran it"
+    int8 = demo_measurements("synthetic-a", "synthetic", precision=("int8",), batch_size=(1,))
+    assert "Random weights have no outliers, which flatters LLM.int8." in page(tmp_path, int8)
     # Attention differs in cells of the first alone.
     attention = text.split('<h2 id="attention">')[1].split("<h2")[0]
     assert "<h3>synthetic-a</h3>" in attention and "synthetic-b" not in attention
@@ -211,10 +214,11 @@ def test_where_each_cell_ran(tmp_path):
     assert "Slurm job" not in local.columns and "driver" not in local.columns
     measurements["slurm_job_id"] = [str(1000 + row) for row in range(len(measurements))]
     measurements["host"], measurements["driver"] = "gpu7", "590.44"
+    measurements["git_commit"] = ["0123abc"] * 3 + ["4567def"] * (len(measurements) - 3)
     table = place_table(measurements)
     row = dict(zip(table.columns, table.rows[3], strict=True))
     assert (row["Slurm job"], table.common) == ("1003", "node gpu7, driver 590.44")
-    assert row["status"] == "ok"
+    assert (row["status"], row["commit"]) == ("ok", "4567def")
     assert (row["cell"], row["device"]) == (measurements["cell"][3], DEVICE)
     assert "1003</td>" in page(tmp_path, measurements)
 
