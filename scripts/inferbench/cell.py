@@ -17,7 +17,7 @@ from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
 from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
-from inferbench.device import device_name, open_gpu, set_up, wait
+from inferbench.device import device_name, gpus_of, open_gpus, set_up, wait
 from inferbench.energy import Meter, measure_energy
 from inferbench.nvml import validity_flags
 from inferbench.profiling import StepProfile, profile_call
@@ -36,8 +36,8 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     """Fill `record` with all that this process measures. Raises what the cell dies of."""
     second = "compile_cache" in record
     set_up(config)
-    gpu = open_gpu(device)
-    record |= gpu.identity() if gpu else {"device_name": device_name(device)}
+    gpus = open_gpus(device)
+    record |= gpus.identity() if gpus else {"device_name": device_name(device)}
     checks.check_gpu_model(config, record["device_name"])
 
     shape = memory.load_shape(config)
@@ -72,7 +72,8 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
         if device.type == "cuda":
             # The reference of a check is not the cell's memory.
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+            for gpu in gpus_of(device):
+                torch.cuda.reset_peak_memory_stats(gpu)
 
     def run() -> Timeline:
         return decode(decoder, batch, config.workload.new_tokens)
@@ -82,12 +83,12 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     gc.freeze()
     with stages("warmup"):
         steady = warm_up(run, config.measure)
-    before = gpu.snapshot() if gpu else None
-    meter = Meter(gpu)
+    before = gpus.snapshot() if gpus else None
+    meter = Meter(gpus)
     with stages("measure"):
         timelines = timed(run, config.measure)
     spent = meter.spent(sum(timeline.tokens.numel() for timeline in timelines))
-    flags = validity_flags(before, gpu.snapshot(), stages.seconds["measure"]) if gpu else []
+    flags = validity_flags(before, gpus.snapshot(), stages.seconds["measure"]) if gpus else []
     record["iterations"] = [iteration(timeline) for timeline in timelines]
     if not came_to_rest([median(one["itl_ms"]) for one in record["iterations"]], steady):
         flags.append("unstable")
@@ -97,12 +98,12 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     record["kv_cache_bytes"] = decoder.cache_bytes()
     record |= memory.peaks(device)
     if device.type == "cuda":
-        record["process_gpu_bytes"] = gpu.process_bytes() if gpu else None
+        record["process_gpu_bytes"] = gpus.process_bytes() if gpus else None
         with stages("measure"):
             record |= time_unread(decoder, batch, config)
-    if gpu and config.measure.energy_seconds > 0:
+    if gpus and config.measure.energy_seconds > 0:
         with stages("energy"):
-            record |= measure_energy(decoder, batch, config, gpu, spent)
+            record |= measure_energy(decoder, batch, config, gpus, spent)
     with stages("profile"):
         record |= check_attention(decoder, batch, device, config.attention)
         if device.type == "cuda":

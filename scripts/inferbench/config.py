@@ -144,6 +144,11 @@ class MeasureConfig:
     #: repeated decoding for the energy counter, in seconds; GPU only
     energy_seconds: float = 5.0
 
+    def __post_init__(self) -> None:
+        for name in ("warmup_{}_iterations", "{}_iterations", "{}_seconds"):
+            least, most = (getattr(self, name.format(end)) for end in ("min", "max"))
+            at_least(f"measure.{name.format('max')}", most, least)
+
 
 @dataclass
 class RunConfig:

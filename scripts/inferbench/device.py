@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from inferbench.config import RunConfig
-from inferbench.nvml import Gpu
+from inferbench.nvml import Gpus
 
 
 def set_up(config: RunConfig) -> None:
@@ -16,9 +16,16 @@ def set_up(config: RunConfig) -> None:
     torch.set_float32_matmul_precision("highest")  # no TF32
 
 
-def open_gpu(device: torch.device) -> Gpu | None:
-    """The driver's view of `device`; None on a CPU and where there is no driver."""
-    return Gpu.open(f"GPU-{torch.cuda.get_device_properties(device).uuid}") if device.type == "cuda" else None
+def gpus_of(device: torch.device) -> list[torch.device]:
+    """The GPUs that a model on `device` may lie on: all that this process can see, which are those leased for it."""
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    return [torch.device("cuda", index) for index in range(count)]
+
+
+def open_gpus(device: torch.device) -> Gpus | None:
+    """The driver's view of them; None on a CPU and where there is no driver."""
+    gpus = gpus_of(device)
+    return Gpus.open(f"GPU-{torch.cuda.get_device_properties(gpu).uuid}" for gpu in gpus) if gpus else None
 
 
 def device_name(device: torch.device) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from inferbench.config import BenchmarkConfig
 from inferbench.decoding import Decoder, GenerateDecoder
 from inferbench.device import wait
-from inferbench.nvml import Gpu
+from inferbench.nvml import Gpus
 from inferbench.prompts import PromptBatch
 
 #: Seconds for clocks to settle after work, and over which the power of an idle GPU is read then.
@@ -28,19 +28,19 @@ class Spent:
 class Meter:
     """The energy counter since it was made. Reads it then and in `spent`, never between."""
 
-    def __init__(self, gpu: Gpu | None):
-        self.gpu = gpu
-        self.joules, self.started = gpu.energy_j() if gpu else None, time.perf_counter()
+    def __init__(self, gpus: Gpus | None):
+        self.gpus = gpus
+        self.joules, self.started = gpus.energy_j() if gpus else None, time.perf_counter()
 
     def spent(self, tokens: int) -> Spent:
-        joules = None if self.joules is None else self.gpu.energy_j() - self.joules
+        joules = None if self.joules is None else self.gpus.energy_j() - self.joules
         return Spent(joules, time.perf_counter() - self.started, tokens)
 
 
 def measure_energy(
-    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpu: Gpu, timed: Spent
+    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus, timed: Spent
 ) -> dict[str, Any]:
-    """Joules per token, and the power of the idle GPU with the model loaded; nothing where it counts none.
+    """Joules per token, and the power of the idle GPUs with the model loaded; nothing where it counts none.
 
     Of decoding alone, repeated. `generate()` cannot be taken apart: its timed runs count, prefill and all; it is
     repeated only where they took less than `measure.energy_seconds`.
@@ -50,14 +50,14 @@ def measure_energy(
     whole = isinstance(decoder, GenerateDecoder)
     wait(batch.input_ids.device)
     time.sleep(SETTLE_S)
-    meter = Meter(gpu)
+    meter = Meter(gpus)
     time.sleep(IDLE_S)
     idle = meter.spent(0)
     idle_power = idle.joules / idle.seconds
     if whole and timed.seconds >= config.measure.energy_seconds:
         spent = timed
     else:
-        spent = decode_repeatedly(decoder, batch, config, gpu)
+        spent = decode_repeatedly(decoder, batch, config, gpus)
     return {
         "power_w": spent.joules / spent.seconds,
         "idle_power_w": idle_power,
@@ -67,14 +67,14 @@ def measure_energy(
 
 
 def decode_repeatedly(
-    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpu: Gpu
+    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus
 ) -> Spent:
     """`measure.energy_seconds` of decoding or a little more, each token read back."""
     tokens = config.workload.new_tokens
     whole = isinstance(decoder, GenerateDecoder)
     token = None if whole else decoder.prefill(batch)
     wait(batch.input_ids.device)
-    meter, steps = Meter(gpu), 0
+    meter, steps = Meter(gpus), 0
     while time.perf_counter() - meter.started < config.measure.energy_seconds:
         if whole:
             decoder.generate(batch, tokens)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from inferbench.config import BenchmarkConfig, Quantisation, RunConfig, in_repository
+from inferbench.device import gpus_of
 from inferbench.load import DTYPES, expert_share
 from inferbench.support import Hopeless
 
@@ -19,8 +20,12 @@ QUANTISED_BYTES = {"int8": 1.0, "nf4": 0.5 + 4 / 64, "fp4": 0.5 + 4 / 64}
 DOUBLE_QUANTISED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 #: A cell predicted to need more than this many times the device is not tried.
 HOPELESS = 1.5
-#: What a CUDA context and its kernels hold before the first tensor; seen on an H100.
+#: What a CUDA context and its kernels hold on each GPU before the first tensor; seen on an H100.
 CONTEXT_BYTES = 600 * 2**20
+#: Tensors of all scores of one layer, in 16 bits, that eager attention holds at once: the scores, the masked ones,
+#: their softmax in float32, which counts twice, and that in 16 bits. Of an 8B shape on an H100 5.0 were seen after
+#: 8,192 tokens.
+EAGER_SCORES = 5
 
 
 @dataclass
@@ -96,16 +101,16 @@ def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.devi
     width = shape.embedding_weights // shape.vocabulary
     activations = prompt * (3 * shape.intermediate + 4 * width) * element
     if config.attention.implementation == "eager":
-        activations += 2 * shape.heads * prompt * config.workload.prompt_tokens * element
+        activations += EAGER_SCORES * shape.heads * prompt * config.workload.prompt_tokens * element
     logits = config.batch_size * shape.vocabulary * 4
-    context = CONTEXT_BYTES if device.type == "cuda" else 0
+    context = config.model.gpus * CONTEXT_BYTES if device.type == "cuda" else 0
     return round(weights + cache + activations + logits + context)
 
 
 def device_bytes(device: torch.device) -> int:
-    """Memory of the GPU, or what this machine lets a process have."""
+    """Memory of the GPUs that the model may lie on, or what this machine lets a process have."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        return sum(torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus_of(device))
     meminfo = Path("/proc/meminfo").read_text().split()
     total = int(meminfo[meminfo.index("MemTotal:") + 1]) * 1024
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -132,10 +137,10 @@ def load_shape(config: RunConfig) -> ModelShape:
 
 
 def peaks(device: torch.device) -> dict[str, int | None]:
-    """Peak figures of this process so far; GPU ones null on a CPU."""
-    cuda = device.type == "cuda"
+    """Peak figures of this process so far; GPU ones are sums of each GPU's own peak, null on a CPU."""
+    gpus = gpus_of(device)
     return {
-        "peak_allocated_bytes": torch.cuda.max_memory_allocated(device) if cuda else None,
-        "peak_reserved_bytes": torch.cuda.max_memory_reserved(device) if cuda else None,
+        "peak_allocated_bytes": sum(map(torch.cuda.max_memory_allocated, gpus)) if gpus else None,
+        "peak_reserved_bytes": sum(map(torch.cuda.max_memory_reserved, gpus)) if gpus else None,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }

@@ -1,12 +1,13 @@
 """The GPU driver's own counters, read before and after a measurement and never during it.
 
-This is the boundary to the driver: without one `Gpu.open` gives None, and everything that needs the
+This is the boundary to the driver: without one `Gpus.open` gives None, and everything that needs the
 driver is null.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pynvml
@@ -30,7 +31,10 @@ VIOLATIONS = {
 
 @dataclass
 class Snapshot:
-    """State of the GPU at one moment. Times in seconds since the driver was loaded."""
+    """State of the GPUs at one moment: the warmest, the slowest clocks, the sum of times, processes and limits.
+
+    Times in seconds since the driver was loaded.
+    """
 
     throttle_s: dict[str, float] = field(default_factory=dict)
     foreign_processes: int = 0
@@ -40,71 +44,82 @@ class Snapshot:
     power_limit_w: float | None = None
 
 
-class Gpu:
-    """One GPU through NVML."""
+class Gpus:
+    """The GPUs that a process computes on, through NVML, as one device."""
 
-    def __init__(self, handle):
-        self.handle = handle
+    def __init__(self, handles: list):
+        self.handles = handles
 
     @classmethod
-    def open(cls, uuid: str) -> Gpu | None:
-        """The GPU with this UUID ("GPU-..."); None where there is no driver."""
+    def open(cls, uuids: Iterable[str]) -> Gpus | None:
+        """The GPUs with these UUIDs ("GPU-..."); None where there is no driver."""
         try:
             pynvml.nvmlInit()
-            return cls(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+            return cls([pynvml.nvmlDeviceGetHandleByUUID(uuid) for uuid in uuids])
         except pynvml.NVMLError:
             return None
 
     def identity(self) -> dict[str, str]:
-        """Name, UUID and driver version."""
+        """Name of the first, UUIDs in one order whichever came first, and driver version."""
         return {
-            "device_name": pynvml.nvmlDeviceGetName(self.handle),
-            "device_uuid": pynvml.nvmlDeviceGetUUID(self.handle),
+            "device_name": pynvml.nvmlDeviceGetName(self.handles[0]),
+            "device_uuid": "+".join(sorted(map(pynvml.nvmlDeviceGetUUID, self.handles))),
             "driver": pynvml.nvmlSystemGetDriverVersion(),
         }
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
-            throttle_s={kind: self._throttle_seconds(kind) for kind in THROTTLE_COUNTERS},
+            throttle_s={
+                kind: sum(_throttle_seconds(handle, kind) for handle in self.handles)
+                for kind in THROTTLE_COUNTERS
+            },
             foreign_processes=self.foreign_processes(),
-            temperature_c=_ask(pynvml.nvmlDeviceGetTemperature, self.handle, pynvml.NVML_TEMPERATURE_GPU),
-            sm_clock_mhz=_ask(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_SM),
-            memory_clock_mhz=_ask(pynvml.nvmlDeviceGetClockInfo, self.handle, pynvml.NVML_CLOCK_MEM),
-            power_limit_w=_ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, self.handle, scale=1e-3),
+            temperature_c=self._all(max, pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
+            sm_clock_mhz=self._all(min, pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
+            memory_clock_mhz=self._all(min, pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
+            power_limit_w=self._all(sum, pynvml.nvmlDeviceGetEnforcedPowerLimit, scale=1e-3),
         )
 
     def foreign_processes(self) -> int:
-        """Compute processes on this GPU other than this one.
+        """Compute processes on these GPUs other than this one.
 
         In a container the driver may report the host's process ids, among which this one's is not
         found; this process then counts as one of them.
         """
-        pids = [process.pid for process in self._processes()]
-        return len(pids) - 1 if pids else 0
+        return sum(max(0, len(_processes(handle)) - 1) for handle in self.handles)
 
     def process_bytes(self) -> int | None:
         """GPU memory of this process; None where the driver does not say."""
-        processes = self._processes()
-        own = [p for p in processes if p.pid == os.getpid()] or (processes if len(processes) == 1 else [])
-        return own[0].usedGpuMemory if own else None
+        sizes = [_own_bytes(_processes(handle)) for handle in self.handles]
+        return None if None in sizes else sum(sizes)
 
     def energy_j(self) -> float | None:
         """Joules since the driver was loaded."""
-        return _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, self.handle, scale=1e-3)
+        return self._all(sum, pynvml.nvmlDeviceGetTotalEnergyConsumption, scale=1e-3)
 
-    def _processes(self) -> list:
-        return _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self.handle) or []
+    def _all(self, together: Callable, function: Callable, *arguments, scale: float | None = None):
+        """The driver's answers `together`; None where a GPU has none."""
+        answers = [_ask(function, handle, *arguments, scale=scale) for handle in self.handles]
+        return None if None in answers else together(answers)
 
-    def _throttle_seconds(self, kind: str) -> float:
-        fields = [getattr(pynvml, name) for name in THROTTLE_COUNTERS[kind] if hasattr(pynvml, name)]
-        values = _ask(pynvml.nvmlDeviceGetFieldValues, self.handle, fields) or []
-        answered = [value for value in values if value.nvmlReturn == pynvml.NVML_SUCCESS]
-        if answered:
-            return sum(value.value.ullVal for value in answered) / 1e9
-        times = [
-            _ask(pynvml.nvmlDeviceGetViolationStatus, self.handle, policy) for policy in VIOLATIONS[kind]
-        ]
-        return sum(time.violationTime for time in times if time is not None) / 1e9
+
+def _processes(handle) -> list:
+    return _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+
+
+def _own_bytes(processes: list) -> int | None:
+    own = [p for p in processes if p.pid == os.getpid()] or (processes if len(processes) == 1 else [])
+    return own[0].usedGpuMemory if own else None
+
+
+def _throttle_seconds(handle, kind: str) -> float:
+    fields = [getattr(pynvml, name) for name in THROTTLE_COUNTERS[kind] if hasattr(pynvml, name)]
+    values = _ask(pynvml.nvmlDeviceGetFieldValues, handle, fields) or []
+    answered = [value for value in values if value.nvmlReturn == pynvml.NVML_SUCCESS]
+    if answered:
+        return sum(value.value.ullVal for value in answered) / 1e9
+    times = [_ask(pynvml.nvmlDeviceGetViolationStatus, handle, policy) for policy in VIOLATIONS[kind]]
+    return sum(time.violationTime for time in times if time is not None) / 1e9
 
 
 def _ask(function, *arguments, scale: float | None = None):

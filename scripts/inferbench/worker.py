@@ -12,12 +12,16 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from inferbench.config import BenchmarkConfig, RunConfig, in_repository
 from inferbench.stages import AGAIN, Stages, send
+
+#: Of what a cell died of: enough to know it by, and no page of C++ frames.
+MOST_LETTERS = 600
 
 
 def main() -> None:
@@ -104,7 +108,7 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
 
     from inferbench.support import CompiledAnew, Hopeless, Unsupported
 
-    text = " ".join(str(error).split())
+    text = shorten(str(error), MOST_LETTERS, placeholder=" ...")
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, Hopeless):
@@ -113,8 +117,9 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
         return AGAIN, text
     # On a CPU torch raises a plain RuntimeError for a failed allocation.
     if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
-        return "oom", f"out of memory during {stage}: {text[:300]}"
-    return "failed", f"{type(error).__name__} during {stage}: {text[:600]}"
+        # How torch's allocator shared out the rest differs from run to run, and helps nobody.
+        return "oom", f"out of memory during {stage}: {text.split(' Including non-PyTorch memory')[0]}"
+    return "failed", f"{type(error).__name__} during {stage}: {text}"
 
 
 if __name__ == "__main__":

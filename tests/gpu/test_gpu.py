@@ -13,9 +13,9 @@ from experiment_jobs import experiment_config
 from inferbench import checks, nvml
 from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
-from inferbench.cell import open_gpu
 from inferbench.config import Dtype, ExecutionMode
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.device import open_gpus
 from inferbench.experiments import batching, kv_cache, streaming
 from inferbench.experiments.batching_settings import Settings as Batching
 from inferbench.experiments.kv_cache_settings import Cache
@@ -98,15 +98,15 @@ COMPETITOR = (
 
 def test_a_competing_process_is_seen():
     torch.ones(1, device=GPU)
-    gpu = open_gpu(GPU)
-    if gpu is None:
+    gpus = open_gpus(GPU)
+    if gpus is None:
         pytest.skip("no driver interface")
-    alone = gpu.snapshot()
+    alone = gpus.snapshot()
     competitor = subprocess.Popen([sys.executable, "-c", COMPETITOR], stdout=subprocess.PIPE, env=os.environ)
     try:
         competitor.stdout.readline()
         time.sleep(1)
-        crowded = gpu.snapshot()
+        crowded = gpus.snapshot()
     finally:
         competitor.kill()
         competitor.wait()

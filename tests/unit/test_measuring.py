@@ -211,6 +211,17 @@ def test_predicted_activations_are_those_of_a_prompt_in_one_layer():
     assert found == 100 * short.batch_size * 4 * values
 
 
+def test_eager_attention_is_predicted_to_hold_all_scores_of_a_layer_five_times():
+    """As was seen of an 8B shape on an H100: 39.6 GB allocated, and 18.2 GB with sdpa, which holds none. Its 32 heads
+    of 8,192 x 8,192 scores in 16 bits are 4.29 GB."""
+    shape = memory.model_shape(tiny_llama().config)
+    fused, eager = (benchmark_config(attention=name, dtype=Dtype.bfloat16) for name in ("sdpa", "eager"))
+    tokens = eager.workload.prompt_tokens
+    scores = eager.batch_size * tiny_llama().config.num_attention_heads * tokens * tokens * 2
+    found = memory.predict_bytes(eager, shape, CPU) - memory.predict_bytes(fused, shape, CPU)
+    assert found == 5 * scores
+
+
 def test_ceilings_are_measured_on_whatever_device_there_is():
     found = ceilings.measure_ceilings(CPU)
     assert found["copy_bandwidth_gb_s"] > 0 and found["matmul_tflop_s"] > 0
@@ -220,7 +231,99 @@ def test_ceilings_are_measured_on_whatever_device_there_is():
 
 
 def test_without_a_driver_there_is_no_gpu_and_no_error():
-    assert nvml.Gpu.open("GPU-00000000-0000-0000-0000-000000000000") is None
+    assert nvml.Gpus.open(["GPU-00000000-0000-0000-0000-000000000000"]) is None
+
+
+PYNVML = nvml.pynvml
+
+
+class TwoCards:
+    """NVML of a host with two GPUs, simulated: this machine has no driver. Handles are their UUIDs."""
+
+    NVMLError = PYNVML.NVMLError
+    joules = {"GPU-b": 5_000, "GPU-a": 7_500}  # in mJ
+    processes = {
+        "GPU-b": [SimpleNamespace(pid=os.getpid(), usedGpuMemory=300)],
+        "GPU-a": [
+            SimpleNamespace(pid=os.getpid(), usedGpuMemory=50),
+            SimpleNamespace(pid=1, usedGpuMemory=1_000),
+        ],
+    }
+
+    def __getattr__(self, name):
+        """Whatever else is asked: this driver answers nothing."""
+
+        def unanswered(*_):
+            raise self.NVMLError(PYNVML.NVML_ERROR_NOT_SUPPORTED)
+
+        return getattr(PYNVML, name) if name.isupper() else unanswered
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return uuid
+
+    def nvmlDeviceGetUUID(self, handle):
+        return handle
+
+    def nvmlDeviceGetName(self, handle):
+        return "NVIDIA H100 80GB HBM3"
+
+    def nvmlSystemGetDriverVersion(self):
+        return "590.44"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        return self.joules[handle]
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return self.processes[handle]
+
+    def nvmlDeviceGetTemperature(self, handle, _):
+        return {"GPU-b": 40, "GPU-a": 65}[handle]
+
+    def nvmlDeviceGetClockInfo(self, handle, _):
+        return {"GPU-b": 1_980, "GPU-a": 1_700}[handle]
+
+
+def test_a_model_on_two_gpus_has_the_energy_memory_and_company_of_both(monkeypatch):
+    monkeypatch.setattr(nvml, "pynvml", TwoCards())
+    gpus = nvml.Gpus.open(["GPU-b", "GPU-a"])
+    assert gpus.identity()["device_uuid"] == "GPU-a+GPU-b"
+    assert gpus.energy_j() == pytest.approx(12.5)
+    assert gpus.process_bytes() == 350
+    state = gpus.snapshot()
+    assert (state.foreign_processes, state.temperature_c, state.sm_clock_mhz) == (1, 65, 1_700)
+    assert state.power_limit_w is None, "one that does not answer leaves no sum"
+
+
+def test_a_model_on_two_gpus_has_the_memory_of_both_and_a_context_on_each(monkeypatch):
+    """torch's view of two GPUs of 80 and 70 GiB, simulated."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    sizes = [80 * 2**30, 70 * 2**30]
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda gpu: SimpleNamespace(total_memory=sizes[gpu.index])
+    )
+    gpu = torch.device("cuda", 0)
+    assert memory.device_bytes(gpu) == 150 * 2**30
+    shape = memory.model_shape(tiny_llama().config)
+    one, two = benchmark_config(), benchmark_config()
+    two.model.gpus = 2
+    assert memory.predict_bytes(two, shape, gpu) - memory.predict_bytes(one, shape, gpu) == 600 * 2**20
+
+
+def test_of_memory_that_ran_out_it_is_said_what_was_asked_for_and_what_was_there():
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 7.00 GiB. GPU 0 has a total capacity of 79.18 GiB of which 3.36 GiB is"
+        " free. Including non-PyTorch memory, this process has 75.81 GiB memory in use."
+    )
+    assert worker.classify(error, "compile") == (
+        "oom",
+        "out of memory during compile: CUDA out of memory. Tried to allocate 7.00 GiB. GPU 0 has a total capacity of"
+        " 79.18 GiB of which 3.36 GiB is free.",
+    )
+    status, reason = worker.classify(ValueError("word " * 500), "load")
+    assert (status, reason[-9:]) == ("failed", " word ...")
 
 
 def snapshot(thermal=0.0, brake=0.0, cap=0.0, foreign=0):

@@ -110,6 +110,10 @@ BY_HAND = {
     "unknown key": ("batch=4", "batch"),
     "wrong type": ("batch_size=many", "batch_size"),
     "batch 0": ("batch_size=0", "batch_size is 0: give a number of at least 1."),
+    "fewer at most than at least": (
+        "measure.max_iterations=1",
+        "measure.max_iterations is 1: give a number of at least 3.",
+    ),
     "one new token": ("workload.new_tokens=1", "workload.new_tokens is 1: give a number of at least 2."),
     "unknown name": ("precision=fp8", "fp8"),
 }

@@ -13,7 +13,7 @@ from inferbench import checks, load
 from inferbench.captured import CapturedDecoder
 from inferbench.config import ExecutionConfig, ExecutionMode, RunConfig
 from inferbench.decoding import Decoder, LoopDecoder
-from inferbench.device import device_name, open_gpu, set_up, wait
+from inferbench.device import device_name, open_gpus, set_up, wait
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.prompts import PromptBatch
 from inferbench.stages import Stages
@@ -29,8 +29,8 @@ def load_checked(
 ) -> tuple[PreTrainedModel, Any]:
     """(model, tokenizer or None); what was really loaded goes into `record`. Raises CheckFailed."""
     set_up(config)
-    gpu = open_gpu(device)
-    record |= gpu.identity() if gpu else {"device_name": device_name(device)}
+    gpus = open_gpus(device)
+    record |= gpus.identity() if gpus else {"device_name": device_name(device)}
     checks.check_gpu_model(config, record["device_name"])
     with stages("load"):
         model = load.load_model(config, device)
