@@ -63,8 +63,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     )
     norm = _norm(data["value"])
     for axes, (_, cells), own in zip(grid[:, 0], panels, columns_of, strict=True):
-        _draw_panel(axes, cells, own, norm, words)
         axes.set_xlim(0, widest)
+        _draw_panel(axes, cells, own, norm, words)
         if varying:
             axes.set_title(axes_words(cells.iloc[0], varying), loc="left", pad=20)
         # Where there are hundreds of cells, batch sizes under every panel are clutter.
@@ -84,7 +84,6 @@ def _draw_panel(
     rows = precision_order(cells["precision"])
     keys = zip(cells["attention"], cells["batch_size"], strict=True)
     cells = cells.assign(x=[columns.index(key) for key in keys], y=cells["precision"].map(rows.index))
-    axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_autoscale_on(False)
     valid = cells["valid"] & cells["value"].notna()

@@ -1,7 +1,7 @@
 """Draw memory and decode tokens/s by precision, all else held at the baseline's setting.
 
-A row of two panels per model; a second one where the baseline's steps are launched from the host and several
-precisions ran captured, since the host hides what they differ by. Memory is that of the weights, and on a GPU
+A row of two panels per model; a second one where the baseline's steps are not captured and several precisions
+ran so, since what the host adds to a step hides what they differ by. Memory is that of the weights, and on a GPU
 also the peak that torch allocated. Points are the replicates.
 """
 
@@ -46,6 +46,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     figure, grid = plt.subplots(len(settings), 2, figsize=size, squeeze=False, layout="constrained")
     styles = precision_styles(data["precision"])
     models = [model for model, _ in settings]
+    sizes = data[data["quantity"] != SPEED]
+    units = {model: byte_unit(own["value"].max()) for model, own in sizes.groupby("model")}
     for (memory, speed), (model, execution) in zip(grid, settings, strict=True):
         own = data[(data["model"] == model) & (data["execution"] == execution)]
         first = grid[models.index(model)]
@@ -53,7 +55,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
             if axes is not above:  # both rows of a model are on one scale
                 axes.sharey(above)
             axes.margins(y=0.14)
-        _draw_memory(memory, own, styles)
+        _draw_memory(memory, own, styles, *units[model])
         _draw_speed(speed, own, styles)
         if len(settings) > 1:
             label = model_label(model, own["model_source"].iloc[0])
@@ -75,9 +77,10 @@ def _settings(summary: pd.DataFrame, model: str) -> Iterator[tuple[dict[str, obj
             return
 
 
-def _draw_memory(axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style]) -> None:
+def _draw_memory(
+    axes: plt.Axes, own: pd.DataFrame, styles: dict[str, Style], unit: str, per_unit: float
+) -> None:
     sizes = own[own["quantity"].isin([WEIGHTS, PEAK])]
-    unit, per_unit = byte_unit(sizes["value"].max())
     sizes = sizes.assign(value=sizes["value"] / per_unit)
     weights = sizes[sizes["quantity"] == WEIGHTS]
     peaks = sizes[(sizes["quantity"] == PEAK) & sizes["value"].notna()]

@@ -39,7 +39,7 @@ AXES = ["precision", "attention", "execution", "batch_size"]
 #: What sentences are about, in the report's order: the weights, an axis each, memory.
 WEIGHTS, MEMORY = "weights", "memory"
 MIN_RATIO = 1 + MIN_DIFFERENCE
-#: The precision that computes the columns of large activations apart, in 16 bits.
+#: The precision of config/hydra that computes the columns of large activations apart; one of your own is not told.
 OUTLIERS_APART = "int8"
 #: Pairs of cells that a sentence names one by one.
 MOST_LISTED = 6

@@ -135,13 +135,18 @@ def _words(row: pd.Series, axes: list[str]) -> str:
     )
 
 
+def _short_uuid(uuid: str) -> str:
+    """Enough of it, or of each of several, to tell cards apart."""
+    return "+".join(one[:12] for one in uuid.split("+"))
+
+
 def _campaigns(campaigns: list[Campaign]) -> Table:
     """Card, driver, versions and date of each campaign; what differs inside one is listed."""
     tables = [campaign.measurements for campaign in campaigns]
     texts: dict[str, Iterable[str]] = {
         "campaign": [campaign.name for campaign in campaigns],
         "card": [_listed(table["device_name"]) for table in tables],
-        "UUID": [_listed(table["device_uuid"].dropna().str.slice(0, 12)) for table in tables],
+        "UUID": [_listed(table["device_uuid"].dropna().map(_short_uuid)) for table in tables],
         "driver": [_listed(table["driver"]) for table in tables],
         "host": [_listed(table["host"]) for table in tables],
         "versions": [_versions(campaign.provenance) for campaign in campaigns],

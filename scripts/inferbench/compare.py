@@ -48,7 +48,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """
     cells = common_cells(a, b)
     if cells.empty:
-        raise CompareError("the two campaigns have no cell in common")
+        raise CompareError(f"the two campaigns have no cell in common{_why_apart(a, b)}")
     rows_a, groups_a = _groups(a, cells)
     rows_b, groups_b = _groups(b, cells)
     pairs = _pairs(cells, groups_a, groups_b)
@@ -79,6 +79,15 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     table["p_adjusted"] = statistics.adjust(table["p"].to_numpy())
     table["finding"] = _findings(table)
     return table.drop(columns=["place", "order", "p"]).reset_index(drop=True)
+
+
+def _why_apart(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    """The first axis of which they share no value, in words."""
+    for axis in schema.AXES:
+        in_a, in_b = (list(dict.fromkeys(table[axis])) for table in (a, b))
+        if not set(in_a) & set(in_b):
+            return f": {axis} is {', '.join(map(str, in_a))} in A and {', '.join(map(str, in_b))} in B"
+    return ": no combination of model, precision, attention, execution, workload and batch size is in both"
 
 
 def common_cells(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:

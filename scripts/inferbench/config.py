@@ -1,7 +1,7 @@
 """What a cell means: the structured configs that Hydra fills from `config/hydra/`.
 
 One dataclass per concern; Hydra checks types and rejects unknown keys. Values that types cannot
-express are checked in `BenchmarkConfig.__post_init__`, so that bad input is one sentence.
+express are checked in `__post_init__`, so that bad input is one sentence.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         for name in ("warmup_{}_iterations", "{}_iterations", "{}_seconds"):
             least, most = (getattr(self, name.format(end)) for end in ("min", "max"))
-            at_least(f"measure.{name.format('max')}", most, least)
+            if least > most:
+                raise ConfigError(
+                    f"measure.{name.format('max')} is {most}: give at least measure.{name.format('min')}, {least}."
+                )
 
 
 @dataclass

@@ -69,10 +69,10 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
                 f" {number(best['cost'])} ({cell_words(best)})."
             )
     for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False, dropna=False):
-        words = [_thriftiest(cells) for _, cells in own.groupby("batch_size")]
-        sentences.append(
-            f"Most tokens per joule of {_subject(own.iloc[0], named)} at each batch size: {'; '.join(words)}."
-        )
+        sentences += [
+            f"Most tokens per joule of {_subject(own.iloc[0], named)} at batch size {batch}: {_thriftiest(cells)}."
+            for batch, cells in own.groupby("batch_size")
+        ]
     if table["joules"].notna().any():
         generate = (table["joules"].notna() & (table["execution"] == "generate")).any()
         whole = "; that of generate, which cannot be taken apart, has its prefill in it" if generate else ""

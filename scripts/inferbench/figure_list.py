@@ -34,9 +34,10 @@ FIGURES = (
         "precision",
         "plot_precision",
         "Memory and decode speed by precision",
-        "What a precision costs in memory and gives in speed, all else held at the baseline's setting. "
-        "Points are replicates (fresh processes); whiskers, where there are 3 replicates or more, are 95% "
-        "intervals. Hollow bars and points carry a flag that forbids ranking them.",
+        "What a precision costs in memory and gives in speed, all else held at the baseline's setting; where that is not "
+        "captured and several precisions ran captured, these are below it on the same scale. Points are replicates "
+        "(fresh processes); whiskers, where there are 3 replicates or more, are 95% intervals. Hollow bars and points "
+        "carry a flag that forbids ranking them.",
         "Precision",
     ),
     Figure(

@@ -22,10 +22,9 @@ DOUBLE_QUANTISED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 HOPELESS = 1.5
 #: What a CUDA context and its kernels hold on each GPU before the first tensor; seen on an H100.
 CONTEXT_BYTES = 600 * 2**20
-#: Tensors of all scores of one layer, in 16 bits, that eager attention holds at once: the scores, the masked ones,
-#: their softmax in float32, which counts twice, and that in 16 bits. Of an 8B shape on an H100 5.0 were seen after
-#: 8,192 tokens.
-EAGER_SCORES = 5
+#: Bytes that eager attention holds at once for each score of a layer: the masked scores and their softmax in float32,
+#: for which bfloat16 is converted first. Of an 8B shape in bfloat16 on an H100 10 were seen after 8,192 tokens.
+EAGER_SCORE_BYTES = {"bfloat16": 2 + 4 + 4, "float16": 2 + 4 + 2, "float32": 4 + 4}
 
 
 @dataclass
@@ -101,7 +100,8 @@ def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.devi
     width = shape.embedding_weights // shape.vocabulary
     activations = prompt * (3 * shape.intermediate + 4 * width) * element
     if config.attention.implementation == "eager":
-        activations += EAGER_SCORES * shape.heads * prompt * config.workload.prompt_tokens * element
+        scores = shape.heads * prompt * config.workload.prompt_tokens
+        activations += EAGER_SCORE_BYTES[config.precision.dtype.value] * scores
     logits = config.batch_size * shape.vocabulary * 4
     context = config.model.gpus * CONTEXT_BYTES if device.type == "cuda" else 0
     return round(weights + cache + activations + logits + context)

@@ -7,7 +7,7 @@ driver is null.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pynvml
@@ -31,17 +31,10 @@ VIOLATIONS = {
 
 @dataclass
 class Snapshot:
-    """State of the GPUs at one moment: the warmest, the slowest clocks, the sum of times, processes and limits.
-
-    Times in seconds since the driver was loaded.
-    """
+    """State of the GPUs at one moment. Times in seconds since the driver was loaded, the mean of the GPUs."""
 
     throttle_s: dict[str, float] = field(default_factory=dict)
     foreign_processes: int = 0
-    temperature_c: int | None = None
-    sm_clock_mhz: int | None = None
-    memory_clock_mhz: int | None = None
-    power_limit_w: float | None = None
 
 
 class Gpus:
@@ -70,14 +63,10 @@ class Gpus:
     def snapshot(self) -> Snapshot:
         return Snapshot(
             throttle_s={
-                kind: sum(_throttle_seconds(handle, kind) for handle in self.handles)
+                kind: sum(_throttle_seconds(handle, kind) for handle in self.handles) / len(self.handles)
                 for kind in THROTTLE_COUNTERS
             },
             foreign_processes=self.foreign_processes(),
-            temperature_c=self._all(max, pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
-            sm_clock_mhz=self._all(min, pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self._all(min, pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
-            power_limit_w=self._all(sum, pynvml.nvmlDeviceGetEnforcedPowerLimit, scale=1e-3),
         )
 
     def foreign_processes(self) -> int:
@@ -94,13 +83,9 @@ class Gpus:
         return None if None in sizes else sum(sizes)
 
     def energy_j(self) -> float | None:
-        """Joules since the driver was loaded."""
-        return self._all(sum, pynvml.nvmlDeviceGetTotalEnergyConsumption, scale=1e-3)
-
-    def _all(self, together: Callable, function: Callable, *arguments, scale: float | None = None):
-        """The driver's answers `together`; None where a GPU has none."""
-        answers = [_ask(function, handle, *arguments, scale=scale) for handle in self.handles]
-        return None if None in answers else together(answers)
+        """Joules since the driver was loaded; None where a GPU counts none."""
+        counted = [_ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle) for handle in self.handles]
+        return None if None in counted else sum(counted) / 1e3
 
 
 def _processes(handle) -> list:
@@ -122,13 +107,12 @@ def _throttle_seconds(handle, kind: str) -> float:
     return sum(time.violationTime for time in times if time is not None) / 1e9
 
 
-def _ask(function, *arguments, scale: float | None = None):
+def _ask(function, *arguments):
     """The driver's answer, None where this GPU has none."""
     try:
-        answer = function(*arguments)
+        return function(*arguments)
     except pynvml.NVMLError:
         return None
-    return answer if scale is None else answer * scale
 
 
 def validity_flags(before: Snapshot, after: Snapshot, seconds: float) -> list[str]:

@@ -68,22 +68,17 @@ def drift_sentence(measurements: pd.DataFrame) -> str:
     if found.p <= SIGNIFICANCE:
         slope = "" if math.isnan(found.percent_per_hour) else f", median change {_change(found)} per hour"
         return f"Decode speed drifted with the time of the start ({test}{slope})."
-    apart = hours_between(measurements)
+    started = pd.to_datetime(
+        measurements.loc[measurements["valid"].to_numpy(bool), "started_at"], utc=True, format="ISO8601"
+    )
+    apart = (started.max() - started.min()).total_seconds() / 3600
     beyond = (
         f" The campaign's starts are up to {duration(3600 * apart)} apart: what drifts over longer times cannot be told"
-        " from what differs between cards."
+        " from what differs between cells and cards."
         if apart > 2 * found.longest_h
         else ""
     )
     return f"No drift of decode speed with the time of the start was found ({test}).{beyond}"
-
-
-def hours_between(measurements: pd.DataFrame) -> float:
-    """From the first start of a valid replicate to the last, in hours."""
-    started = pd.to_datetime(
-        measurements.loc[measurements["valid"].to_numpy(bool), "started_at"], utc=True, format="ISO8601"
-    )
-    return (started.max() - started.min()).total_seconds() / 3600
 
 
 def _change(found) -> str:

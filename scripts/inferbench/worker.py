@@ -12,7 +12,6 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -108,7 +107,8 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
 
     from inferbench.support import CompiledAnew, Hopeless, Unsupported
 
-    text = shorten(str(error), MOST_LETTERS, placeholder=" ...")
+    whole = " ".join(str(error).split())
+    text = whole if len(whole) <= MOST_LETTERS else whole[: MOST_LETTERS - 4] + " ..."
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, Hopeless):
@@ -116,7 +116,7 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
     if isinstance(error, CompiledAnew):
         return AGAIN, text
     # On a CPU torch raises a plain RuntimeError for a failed allocation.
-    if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
+    if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in whole:
         # How torch's allocator shared out the rest differs from run to run, and helps nobody.
         return "oom", f"out of memory during {stage}: {text.split(' Including non-PyTorch memory')[0]}"
     return "failed", f"{type(error).__name__} during {stage}: {text}"

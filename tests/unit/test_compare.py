@@ -133,7 +133,7 @@ def test_cells_are_matched_by_their_axes_and_only_common_ones_compared(folders, 
 
 
 def test_no_common_cell_is_an_error():
-    with pytest.raises(CompareError, match="no cell in common"):
+    with pytest.raises(CompareError, match="no cell in common: workload is short in A and other in B"):
         compare(campaign(), campaign().assign(workload="other"))
 
 

@@ -230,6 +230,11 @@ def test_the_section_names_cells_that_the_host_holds_back(two_precisions):
     slow = two_precisions.assign(host_bound=two_precisions["cache"] == "off")
     words = section(slow, pd.DataFrame()).sentences[-1]
     assert words.startswith("Host-bound: cell-off-bf16, cell-off-fp32. Their decode steps were not captured")
+    together = "Only the second of these steps is captured: that is what cache and capture do together."
+    assert any(line.endswith(together) for line in section(slow, pd.DataFrame()).sentences)
+    for alike in (True, False):
+        told = section(two_precisions.assign(host_bound=alike), pd.DataFrame()).sentences
+        assert not any(line.endswith(together) for line in told)
 
 
 def test_the_figure_draws_a_row_of_panels_per_precision(two_precisions):

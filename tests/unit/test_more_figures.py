@@ -256,9 +256,10 @@ def test_costs_follow_price_and_energy():
     words = " ".join(cost_sentences(table, 3.6))
     assert "1.25 (bf16, sdpa, cuda_graph, batch 8)" in words
     assert (
-        "0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1), no intervals against 1 other cell; 2.00 tokens/J (bf16"
+        "at batch size 1: 0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1), no intervals against 1 other cell."
         in words
     )
+    assert "at batch size 8: 2.00 tokens/J (bf16" in words
     assert words.endswith("Energy is of decoding, without the prefill.")
     without_price = costs(summary, None)
     assert without_price["cost"].isna().all()
@@ -273,7 +274,7 @@ def test_costs_of_workloads_are_told_apart():
     # At 0.001 a second, a million tokens take 10 000 s at 100 tokens/s and 20 000 s at 50.
     for workload, cost, tokens in (("p32n128", "10.0", "0.500"), ("p8192n128", "20.0", "0.250")):
         assert f"under workload {workload}, by its centre: {cost} (bf16" in words
-        assert f"under workload {workload} at each batch size: {tokens} tokens/J (bf16" in words
+        assert f"under workload {workload} at batch size 1: {tokens} tokens/J (bf16" in words
 
 
 def test_no_order_of_energy_inside_the_noise():
@@ -378,7 +379,7 @@ def test_drift_is_said_with_its_test():
     later["started_at"] = (pd.to_datetime(later["started_at"]) + pd.Timedelta(hours=5)).map(str)
     assert drift_sentence(pd.concat([steady, later])).endswith(
         "The campaign's starts are up to 5.02 h apart: what drifts over longer times cannot be told from what differs"
-        " between cards."
+        " between cells and cards."
     )
     assert "cannot be tested" in drift_sentence(demo_measurements(replicate=(1,)))
     assert "cannot be tested" in drift_sentence(demo_measurements(attention=("flash_attention_2",)))

@@ -112,7 +112,7 @@ BY_HAND = {
     "batch 0": ("batch_size=0", "batch_size is 0: give a number of at least 1."),
     "fewer at most than at least": (
         "measure.max_iterations=1",
-        "measure.max_iterations is 1: give a number of at least 3.",
+        "measure.max_iterations is 1: give at least measure.min_iterations, 3.",
     ),
     "one new token": ("workload.new_tokens=1", "workload.new_tokens is 1: give a number of at least 2."),
     "unknown name": ("precision=fp8", "fp8"),

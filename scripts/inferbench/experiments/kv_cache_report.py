@@ -50,8 +50,10 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         )
     own = table[(table["status"] == "ok") & (table[SUBJECT] == lines.iloc[0][SUBJECT]).all(axis=1)]
     longest = own[own["prompt_tokens"] == own["prompt_tokens"].max()]
-    times = {cache: jobs["step_ms"].to_numpy(float)[None] for cache, jobs in longest.groupby("cache")}
-    ran = {cache: {**ran_on(cards(jobs)), "flagged": False} for cache, jobs in longest.groupby("cache")}
+    jobs_of = dict(list(longest.groupby("cache")))
+    times = {cache: jobs["step_ms"].to_numpy(float)[None] for cache, jobs in jobs_of.items()}
+    ran = {cache: {**ran_on(cards(jobs)), "flagged": False} for cache, jobs in jobs_of.items()}
+    captured_too = " Only the second of these steps is captured: that is what cache and capture do together."
     for cache in [name for name in ("dynamic", "static") if name in times and "off" in times]:
         ratio, low, high, _ = (ends[0] for ends in statistics.compare(times["off"], times[cache]))
         without, cached = (number(statistics.centre(times[name])[0]) for name in ("off", cache))
@@ -60,6 +62,11 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
             f"{number(ratio)} times as long as with the {cache} cache, {without} ms against {cached} "
             f"({interval_words(low, high)}{also_differ(ran['off'], ran[cache])})"
             + (", which is not told apart." if low <= 1 <= high else ".")
+            + (
+                captured_too
+                if jobs_of["off"]["host_bound"].any() and not jobs_of[cache]["host_bound"].any()
+                else ""
+            )
         )
 
 
