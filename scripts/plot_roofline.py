@@ -66,10 +66,10 @@ def host_bound(busy: pd.Series) -> pd.Series:
 
 
 def achieved(measurements: pd.DataFrame) -> pd.DataFrame:
-    """A row per ok cell and quantity: what it achieved, and the ceilings of its processes.
+    """A row per ok cell and quantity: what it achieved, and the ceilings of its card.
 
     Achieved GB/s is decode_mbu times the copy bandwidth, achieved TFLOP/s prefill_mfu times the matrix
-    rate: both shares were taken of these ceilings in the same process.
+    rate: both shares were taken of these ceilings.
     """
     rates = {
         "decode_gb_s": ("decode_mbu", "copy_bandwidth_gb_s"),

@@ -16,7 +16,14 @@ from inferbench.derive import measurement
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.schema import measurements as schema
 from inferbench.schema import validate
+from inferbench.summarise import cards
 
+#: Measured ceilings, and what is a share of each.
+CEILINGS = {
+    "copy_bandwidth_gb_s": "decode_mbu",
+    "read_bandwidth_gb_s": None,
+    "matmul_tflop_s": "prefill_mfu",
+}
 #: Reason of a row `missing`.
 NOT_MEASURED = "not measured so far: there is no cell file"
 
@@ -53,7 +60,22 @@ def collect(
     tables = [table for _, table, _ in loaded if table is not None]
     about = {"campaign": campaign, "cells": [origin for _, _, origin in loaded if origin is not None]}
     iterations = pa.concat_tables(tables) if tables else pa.table({})
-    return validate(pd.DataFrame(rows), schema), iterations, about
+    return with_best_ceilings(validate(pd.DataFrame(rows), schema)), iterations, about
+
+
+def with_best_ceilings(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the best ceilings that their card showed to any process, and shares of those.
+
+    A neighbour can slow a process's copy of a second by a fifth while its cell runs as fast as ever: of that ceiling
+    the cell would reach a share that no cell reaches.
+    """
+    card = cards(rows)
+    for ceiling, share in CEILINGS.items():
+        best = rows.groupby(card)[ceiling].transform("max").where(rows[ceiling].notna())
+        if share:
+            rows[share] *= rows[ceiling] / best
+        rows[ceiling] = best
+    return rows
 
 
 def _declared(campaign: dict[str, Any], cell: Cell, replicate: int) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def speeds(record: dict[str, Any], iterations: Sequence[dict[str, Any]], batch_s
 
 
 def utilisation(record: dict[str, Any], row: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """Shares of the ceilings that the same process measured, and where a profiled step spent its time."""
+    """Shares of the ceilings that the process measured, and where a profiled step spent its time."""
     shares = {
         "decode_mbu": decode_bytes(record, batch_size)
         / (row["tpot_ms"] / 1e3)

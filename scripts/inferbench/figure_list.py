@@ -77,8 +77,8 @@ FIGURES = (
         "roofline",
         "plot_roofline",
         "How close each cell comes to its device",
-        "Decoding is bound by memory: bytes that a step must move (weights, keys and values of the mean "
-        "context) per second, against the copy and read bandwidths that the same processes measured. Prefill of a long "
+        "Decoding is bound by memory: bytes that a step must move (weights, keys and values of the mean context) per "
+        "second, against the best copy and read bandwidths that processes measured on the same card. Prefill of a long "
         "prompt is bound by arithmetic and stands against the measured matrix rate; of a short one the host sets the "
         "time, which launches its kernels one by one in every mode. A cross marks cells in which no "
         "kernel runs for over a fifth of a step: there the host, and not the precision, sets the speed. At "
