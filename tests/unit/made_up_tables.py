@@ -18,6 +18,7 @@ SPEED = {"fp32": 20.0, "bf16": 40.0, "int8": 10.0, "nf4": 25.0}
 WEIGHT_BYTES = {"fp32": 538_060_800, "bf16": 269_030_400, "int8": 162_900_000, "nf4": 119_000_000}
 NO_FLASH = "flash_attention_2 needs a GPU and the package flash-attn; neither is here"
 DEVICE = "Intel Xeon Platinum 8481C"
+GPU = "NVIDIA H100 80GB HBM3"
 
 
 def demo_measurements(model: str = "smollm2-135m", source: str = "bundled", **axes: tuple) -> pd.DataFrame:
@@ -128,3 +129,62 @@ def _row(model: str, source: str, precision: str, attention: str, batch_size: in
 def _geometric_mean(values: pd.Series) -> float | None:
     values = values.dropna().astype(float)
     return math.exp(values.map(math.log).mean()) if len(values) else None
+
+
+def gpu_row(execution="cuda_graph", precision="bf16", batch_size=1, replicate=1, **values):
+    """A cell on a made-up GPU: 100 tokens/s, half of a copy bandwidth of 3 000 GB/s, busy for 9 of 10 ms."""
+    name = "synthetic-llama-3.1-8b"
+    row = {
+        "campaign": "gpu",
+        "cell": f"{name}--{precision}--sdpa--{execution}--p32n128--b{batch_size}",
+        "model": name,
+        "model_source": "synthetic",
+        "precision": precision,
+        "attention": "sdpa",
+        "execution": execution,
+        "workload": "p32n128",
+        "batch_size": batch_size,
+        "replicate": replicate,
+        "status": "ok",
+        "flags": "",
+        "valid": True,
+        "tpot_ms": 10.0,
+        "ttft_ms": 20.0,
+        "decode_tokens_per_s": 100.0,
+        "copy_bandwidth_gb_s": 3000.0,
+        "read_bandwidth_gb_s": 2600.0,
+        "datasheet_bandwidth_gb_s": 3350.0,
+        "matmul_tflop_s": 800.0,
+        "datasheet_tflop_s": 989.0,
+        "decode_mbu": 0.5,
+        "prefill_mfu": 0.25,
+        "gpu_busy_fraction": 0.9,
+        "step_matmul_ms": 6.0,
+        "step_dequantise_ms": 0.0,
+        "step_attention_ms": 2.0,
+        "step_other_ms": 1.0,
+        "step_gap_ms": 1.0,
+        "weight_bytes": 16_000_000_000,
+        "kv_cache_bytes": 20_000_000 * batch_size,
+        "kv_cache_formula_bytes": 20_000_000 * batch_size,
+        "peak_allocated_bytes": 17_000_000_000,
+        "peak_reserved_bytes": 18_000_000_000,
+        "process_gpu_bytes": 18_600_000_000,
+        "peak_rss_bytes": 3_000_000_000,
+        "predicted_bytes": 17_500_000_000,
+        "prompt_tokens": 32,
+        "new_tokens": 128,
+        "device_name": GPU,
+        "device_uuid": "GPU-1",
+        "driver": "570.0",
+        "host": "node-a",
+        "started_at": f"2026-01-05T10:0{replicate}:00+00:00",
+        "seconds": 20.0,
+        "measure_s": 12.0,
+        "load_s": 4.0,
+    }
+    return {**row, **values}
+
+
+def gpu_table(*rows):
+    return schema.validate(pd.DataFrame(list(rows)), schema.measurements)
