@@ -98,11 +98,15 @@ def ran_on(ran: Iterable[str]) -> dict[str, str]:
 def drift(measurements: pd.DataFrame) -> statistics.Drift:
     """Trend of decode speed over the campaign with start time, valid replicates of one cell and card each."""
     rows = measurements[measurements["valid"].to_numpy(bool)]
-    started = pd.to_datetime(rows["started_at"], utc=True, format="ISO8601")
-    hours = (started - started.min()).dt.total_seconds().to_numpy(float) / 3600
     return statistics.drift(
-        _numbers(rows[RATIO_METRIC]), (rows["cell"] + "\n" + cards(rows)).to_numpy(str), hours
+        _numbers(rows[RATIO_METRIC]), (rows["cell"] + "\n" + cards(rows)).to_numpy(str), start_hours(rows)
     )
+
+
+def start_hours(rows: pd.DataFrame) -> np.ndarray:
+    """The start of each row in hours since the first of them."""
+    started = pd.to_datetime(rows["started_at"], utc=True, format="ISO8601")
+    return (started - started.min()).dt.total_seconds().to_numpy(float) / 3600
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

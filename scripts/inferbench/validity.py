@@ -11,7 +11,7 @@ from inferbench.presentation import counted, number
 from inferbench.schema import INVALIDATING_FLAGS, NOTES
 from inferbench.spending import duration
 from inferbench.statistics import SIGNIFICANCE
-from inferbench.summarise import drift
+from inferbench.summarise import drift, start_hours
 
 MEANINGS = {
     "throttled": "clocks were held down by heat or a power brake while timing",
@@ -68,10 +68,7 @@ def drift_sentence(measurements: pd.DataFrame) -> str:
     if found.p <= SIGNIFICANCE:
         slope = "" if math.isnan(found.percent_per_hour) else f", median change {_change(found)} per hour"
         return f"Decode speed drifted with the time of the start ({test}{slope})."
-    started = pd.to_datetime(
-        measurements.loc[measurements["valid"].to_numpy(bool), "started_at"], utc=True, format="ISO8601"
-    )
-    apart = (started.max() - started.min()).total_seconds() / 3600
+    apart = start_hours(measurements[measurements["valid"].to_numpy(bool)]).max()
     beyond = (
         f" The campaign's starts are up to {duration(3600 * apart)} apart: what drifts over longer times cannot be told"
         " from what differs between cells and cards."

@@ -13,6 +13,9 @@ from inferbench.presentation import also_differ, byte_unit, interval_words, numb
 from inferbench.sections import Section, host_bound
 from inferbench.summarise import cards, ran_on
 
+#: Said of a ratio between a step that the host launches and one that it does not.
+CAPTURED_TOO = " Only the second of these steps is captured: that is what cache and capture do together."
+
 
 def section(table: pd.DataFrame, samples: pd.DataFrame) -> Section:
     """The section of the table and its samples."""
@@ -53,20 +56,16 @@ def _sentences(lines: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     jobs_of = dict(list(longest.groupby("cache")))
     times = {cache: jobs["step_ms"].to_numpy(float)[None] for cache, jobs in jobs_of.items()}
     ran = {cache: {**ran_on(cards(jobs)), "flagged": False} for cache, jobs in jobs_of.items()}
-    captured_too = " Only the second of these steps is captured: that is what cache and capture do together."
     for cache in [name for name in ("dynamic", "static") if name in times and "off" in times]:
         ratio, low, high, _ = (ends[0] for ends in statistics.compare(times["off"], times[cache]))
+        captured_too = jobs_of["off"]["host_bound"].any() and not jobs_of[cache]["host_bound"].any()
         without, cached = (number(statistics.centre(times[name])[0]) for name in ("off", cache))
         yield (
             f"{subject}: after a prompt of {int(longest['prompt_tokens'].iloc[0]):,} tokens a step without a cache takes "
             f"{number(ratio)} times as long as with the {cache} cache, {without} ms against {cached} "
             f"({interval_words(low, high)}{also_differ(ran['off'], ran[cache])})"
             + (", which is not told apart." if low <= 1 <= high else ".")
-            + (
-                captured_too
-                if jobs_of["off"]["host_bound"].any() and not jobs_of[cache]["host_bound"].any()
-                else ""
-            )
+            + (CAPTURED_TOO if captured_too else "")
         )
 
 
