@@ -7,6 +7,7 @@ agree; right the figures of each precision at the baseline's setting.
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
@@ -63,9 +64,10 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     models = list(dict.fromkeys(data["model"]))
     settings = {model: shown_setting(summary, model)[0] for model in models}
     shown = {model: at_setting(data[data["model"] == model], settings[model]) for model in models}
-    heights = [max(2.9, 0.2 * len(own)) for own in shown.values()]
+    # An array, which adds up alike in every Python, in matplotlib too: floats in a list do not.
+    heights = np.array([max(2.9, 0.2 * len(own)) for own in shown.values()])
     figure, grid = plt.subplots(
-        len(models), 2, figsize=(9.6, sum(heights) + 0.4), height_ratios=heights, squeeze=False,
+        len(models), 2, figsize=(9.6, heights.sum() + 0.4), height_ratios=heights, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     styles = precision_styles(data["precision"])

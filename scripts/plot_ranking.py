@@ -6,6 +6,7 @@ A panel per model, workload and batch size: of each model and workload the small
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
@@ -33,11 +34,13 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     drawn = pd.concat(shown)
     common, varying = split_axes(drawn, PANEL)
     chosen, told = split_axes(drawn, CHOICES)
+    # An array, which adds up alike in every Python, in matplotlib too: floats in a list do not.
+    bars = 0.24 * np.array([len(rows) for rows in centres])
     figure, grid = plt.subplots(
         len(shown),
         1,
-        figsize=(8.2, 0.5 + sum(0.55 + 0.24 * len(rows) for rows in centres)),
-        height_ratios=[0.5 + 0.24 * len(rows) for rows in centres],
+        figsize=(8.2, 0.5 + (0.55 + bars).sum()),
+        height_ratios=0.5 + bars,
         squeeze=False,
         layout="constrained",
     )

@@ -6,6 +6,7 @@ Needs no GPU and no torch, so a better formula reaches old measurements by aggre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -59,7 +60,7 @@ def measurement(
 def speeds(record: dict[str, Any], iterations: Sequence[dict[str, Any]], batch_size: int) -> dict[str, Any]:
     """Latencies in ms and rates in tokens/s; medians over the process's iterations."""
     ttft = median(iteration["ttft_ms"] for iteration in iterations)
-    tpots = [sum(iteration["itl_ms"]) / (iteration["new_tokens"] - 1) for iteration in iterations]
+    tpots = [fsum(iteration["itl_ms"]) / (iteration["new_tokens"] - 1) for iteration in iterations]
     tpot = median(tpots)
     p50, p99 = np.percentile(np.concatenate([iteration["itl_ms"] for iteration in iterations]), [50, 99])
     return {

@@ -35,8 +35,9 @@ def self_bleu(groups: Sequence[Sequence[str]]) -> float | None:
     sacrebleu computes it for one sentence: its tokenizer 13a, exponential smoothing, effective order.
     """
     bleu = BLEU(effective_order=True)
+    # Rounded, because sacrebleu adds up floats with the built-in sum, whose last bits depend on Python's version.
     scores = [
-        bleu.sentence_score(text, [*texts[:place], *texts[place + 1 :]]).score
+        round(bleu.sentence_score(text, [*texts[:place], *texts[place + 1 :]]).score, 6)
         for texts in groups
         if len(texts) > 1
         for place, text in enumerate(texts)

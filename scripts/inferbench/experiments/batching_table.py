@@ -3,6 +3,7 @@ whole stands in each of its rows."""
 
 from __future__ import annotations
 
+from math import fsum
 from statistics import median
 from typing import Any
 
@@ -67,7 +68,7 @@ def speeds(samples: list[dict[str, Any]]) -> dict[str, Any]:
         )
         for place in dict.fromkeys(one["round"] for one in samples)
     ]
-    alone = [sum(one["seconds"] for one in own) for own, _ in rounds]
+    alone = [fsum(one["seconds"] for one in own) for own, _ in rounds]
     # Every prompt of a batch has the batch's times.
     batched = [own[0]["seconds"] for _, own in rounds]
     new_tokens = len(samples[0]["tokens"])
@@ -93,7 +94,7 @@ def padding_share(lengths: list[int]) -> float:
 def user_speed(own: list[dict[str, Any]]) -> float:
     """Tokens per second that the prompts' users see after their first token."""
     later = sum(len(one["tokens"]) - 1 for one in own)
-    return later / sum(one["seconds"] - one["ttft_ms"] / 1000 for one in own)
+    return later / fsum(one["seconds"] - one["ttft_ms"] / 1000 for one in own)
 
 
 def jobs(table: pd.DataFrame) -> pd.DataFrame:

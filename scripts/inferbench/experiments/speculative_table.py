@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import fsum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def rows(
     settings = config["experiment"]
     by_mode = {mode: [one for one in samples if one["mode"] == mode] for mode in ("plain", "speculative")}
     speeds = {
-        mode: 1000 * sum(one["decoded_tokens"] for one in own) / sum(one["decode_ms"] for one in own)
+        mode: 1000 * sum(one["decoded_tokens"] for one in own) / fsum(one["decode_ms"] for one in own)
         for mode, own in by_mode.items()
     }
     costs = {name: record[name] for name in ("main_step_ms", "check_ms", "proposal_ms")}
@@ -129,7 +130,7 @@ def wilson(share: float, observations: int) -> Share:
 def tokens_expected(acceptance, length: int):
     """Tokens that a pass of the main model gives if each of `length` proposed tokens is kept with chance
     `acceptance`: (1 - a^(k + 1)) / (1 - a), equation 1 of 2211.17192. Numbers or arrays."""
-    return sum(acceptance**place for place in range(length + 1))
+    return np.polyval(np.ones(length + 1), acceptance)
 
 
 def expected_speedup(
