@@ -41,8 +41,7 @@ def main(config: DictConfig) -> None:
     device = pick_device(cell)
     set_up(cell)
     model, tokenizer = load_model(cell, device), load_tokenizer(cell.model)
-    vocabulary = model.config.vocab_size
-    batch = make_batch(cell.workload, cell.batch_size, cell.seed, tokenizer, vocabulary, device)
+    batch = make_batch(cell.workload, cell.batch_size, cell.seed, tokenizer, model)
     decoder = make_decoder(model, cell, batch)
     if isinstance(decoder, CapturedDecoder):
         decoder.capture(batch)

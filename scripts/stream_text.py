@@ -23,7 +23,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import MISSING, DictConfig
 
 from inferbench.config import ConfigError, RunConfig, at_least, resolve
-from inferbench.prepare import ModelError, require_checkpoint
+from inferbench.faults import Fault
+from inferbench.prepare import require_checkpoint
 from inferbench.worker import environment
 
 
@@ -50,11 +51,11 @@ def main(config: DictConfig) -> None:
     try:
         resolved = resolve(config)
         require_checkpoint(resolved.model)
-    except (ConfigError, ModelError) as error:
+        # Before torch is imported, which reads most of it once.
+        os.environ.update(environment(resolved))
+        stream(resolved)
+    except (ConfigError, Fault) as error:
         sys.exit(str(error))
-    # Before torch is imported, which reads most of it once.
-    os.environ.update(environment(resolved))
-    stream(resolved)
 
 
 def stream(config: StreamConfig) -> None:
@@ -65,7 +66,7 @@ def stream(config: StreamConfig) -> None:
     from inferbench.experiments.requests import end_tokens, request_ids
     from inferbench.experiments.setup import fastest_decoder
     from inferbench.load import load_model, load_tokenizer
-    from inferbench.prompts import PromptBatch
+    from inferbench.prompts import PromptBatch, require_known
     from inferbench.streaming import (
         TextPieces,
         TokenStream,
@@ -87,7 +88,9 @@ def stream(config: StreamConfig) -> None:
         )
     set_up(config)
     model = load_model(config, device)
-    batch = PromptBatch(torch.tensor([request_ids(config.prompt, tokenizer)], device=device), None)
+    request = request_ids(config.prompt, tokenizer)
+    require_known([request], model)
+    batch = PromptBatch(torch.tensor([request], device=device), None)
     decoder = fastest_decoder(config, model, batch, config.new_tokens)
     answer = new_tokens(decoder, batch, config.new_tokens, end_tokens(model, tokenizer))
 

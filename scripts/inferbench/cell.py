@@ -53,9 +53,8 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
         wait(device)
     with stages("check"):
         tokenizer = load.load_tokenizer(config.model)
-        batch = make_batch(
-            config.workload, config.batch_size, config.seed, tokenizer, shape.vocabulary, model.device
-        )
+        batch = make_batch(config.workload, config.batch_size, config.seed, tokenizer, model)
+        record["random_prompts"] = tokenizer is None
         record |= describe(model, batch, config, shape)
         decoder = make_decoder(model, config, batch)
     if config.execution.mode in CAPTURED:

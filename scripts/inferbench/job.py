@@ -58,9 +58,10 @@ def _told(plain: dict[str, Any], record: dict[str, Any]) -> str:
         return ""
     own = speeds(record, record["iterations"], plain["batch_size"])
     flags = f", {','.join(record['flags'])}" if record["flags"] else ""
+    prompts = ", random token ids for prompts: the model has no tokenizer" if record["random_prompts"] else ""
     return (
         f"decode {own['decode_tokens_per_s']:,.1f} tokens/s, time to first token {own['ttft_ms']:,.1f} ms, weights"
-        f" {record['weight_bytes'] / 1e9:.3f} GB{flags}, in "
+        f" {record['weight_bytes'] / 1e9:.3f} GB{flags}{prompts}, in "
     )
 
 

@@ -8,10 +8,19 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from inferbench.config import ModelConfig, PrecisionConfig, Quantisation, RunConfig, in_repository
+from inferbench.faults import Fault
 
+#: What a tokenizer is read from; the first that is there says how.
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -39,11 +48,22 @@ def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
 
 
 def load_tokenizer(model: ModelConfig):
-    """The tokenizer beside the weights, padding on the left; None if the folder has none (synthetic)."""
+    """The tokenizer beside the weights, padding on the left; None if the folder has none (synthetic). Raises Fault
+    where it cannot be read."""
     folder = in_repository(model.path)
-    if not (folder / "tokenizer_config.json").exists():
+    files = [name for name in TOKENIZER_FILES if (folder / name).exists()]
+    if not files:
         return None
-    return AutoTokenizer.from_pretrained(folder, padding_side="left", local_files_only=True)
+    # tokenizer.json is a whole tokenizer. Without a config that names its class, AutoTokenizer would put together
+    # one of the class that the model's architecture usually has.
+    kind = PreTrainedTokenizerFast if files[0] == "tokenizer.json" else AutoTokenizer
+    try:
+        return kind.from_pretrained(folder, padding_side="left", local_files_only=True)
+    except Exception as error:  # of tokenizers, a plain one
+        reason = " ".join(str(error).split())
+        raise Fault(
+            f"the tokenizer of model {model.name} ({folder / files[0]}) cannot be read: {reason}"
+        ) from error
 
 
 def _quantisation(precision: PrecisionConfig) -> BitsAndBytesConfig | None:

@@ -13,12 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from inferbench.config import ConfigError, ModelConfig, Source, in_repository
+from inferbench.faults import Fault
 
 #: What a checkpoint is made of: no pickles, no code.
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
 
-class ModelError(RuntimeError):
+class ModelError(Fault):
     """A model that is not to be had. The message names it and says what to do."""
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import yaml
+from transformers import PreTrainedModel
 
 from inferbench.config import Lengths, WorkloadConfig, in_repository
+from inferbench.faults import Fault
 
 
 @dataclass
@@ -42,13 +44,13 @@ class PromptBatch:
 
 
 def make_batch(
-    workload: WorkloadConfig, batch_size: int, seed: int, tokenizer, vocabulary: int, device: torch.device
+    workload: WorkloadConfig, batch_size: int, seed: int, tokenizer, model: PreTrainedModel
 ) -> PromptBatch:
-    """Distinct prompts of the lengths that the workload asks for.
+    """Distinct prompts of the lengths that the workload asks for, on the model's device.
 
     Row 0 has exactly `prompt_tokens`; with unequal lengths the others have from half of that. Rows
     are shipped prompts, shuffled by the seed and joined until they are long enough; a model without
-    a tokenizer (synthetic) gets random ids instead.
+    a tokenizer (synthetic) gets random ids instead. Raises Fault as `require_known` does.
     """
     rng = random.Random(seed)
     lengths = [workload.prompt_tokens] * batch_size
@@ -58,16 +60,51 @@ def make_batch(
             for _ in range(batch_size - 1)
         ]
     if tokenizer is None:
-        rows = [[rng.randrange(vocabulary) for _ in range(length)] for length in lengths]
+        rows = random_rows(lengths, rng, model)
     else:
         rows = _real_rows(workload, lengths, rng, tokenizer)
-    return pad_left(rows, padding=0, device=device)
+        require_known(rows, model)
+    return pad_left(rows, padding=0, device=model.device)
 
 
-def joined_prompt(path: str, tokens: int, seed: int, tokenizer, vocabulary: int) -> list[int]:
+def joined_prompt(path: str, tokens: int, seed: int, tokenizer, model: PreTrainedModel) -> list[int]:
     """Token ids of shipped prompts, shuffled by the seed and joined until there are `tokens` of them."""
     workload = WorkloadConfig("", tokens, 1, Lengths.equal, path)
-    return make_batch(workload, 1, seed, tokenizer, vocabulary, torch.device("cpu")).input_ids[0].tolist()
+    return make_batch(workload, 1, seed, tokenizer, model).input_ids[0].tolist()
+
+
+def text_ids(text: str, tokenizer) -> list[int]:
+    """Token ids of a text that goes on: begun as the tokenizer begins one, and not ended as some end it."""
+    return beginning(tokenizer) + tokenizer(text, add_special_tokens=False).input_ids
+
+
+def beginning(tokenizer) -> list[int]:
+    """What the tokenizer puts before a text (the BOS that the model was trained with), if anything."""
+    plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
+    return next(whole[:start] for start in range(len(whole)) if whole[start:][: len(plain)] == plain)
+
+
+def require_known(rows: Iterable[Sequence[int]], model: PreTrainedModel) -> None:
+    """Raise Fault where a token lies beyond the vocabulary of the model: on a GPU, indexing with it would end the
+    process."""
+    size = len(model.get_input_embeddings().weight)
+    largest = max(map(max, rows))
+    if largest >= size:
+        raise Fault(
+            f"the tokenizer gives token {largest}, and the model knows {size}: the tokenizer beside the weights is"
+            " another model's; put the model's own there"
+        )
+
+
+def random_rows(lengths: Sequence[int], rng: random.Random, model: PreTrainedModel) -> list[list[int]]:
+    """Random token ids that stand for text: of the model's vocabulary, and none to which its configs give a role."""
+    roles: set[int] = set()
+    for config in (model.config, model.config.get_text_config(), model.generation_config):
+        for name, value in config.to_dict().items():
+            if name.endswith(("token_id", "token_ids")):
+                roles.update(value if isinstance(value, list) else [value])
+    ids = [token for token in range(len(model.get_input_embeddings().weight)) if token not in roles]
+    return [[rng.choice(ids) for _ in range(length)] for length in lengths]
 
 
 def _real_rows(
@@ -79,9 +116,9 @@ def _real_rows(
     rows = []
     for index, length in enumerate(lengths):
         rest = rng.sample(texts, len(texts))
-        ids = tokenizer(firsts[index % len(firsts)]).input_ids
+        ids = text_ids(firsts[index % len(firsts)], tokenizer)
         while len(ids) < length:
-            ids = ids + tokenizer("\n\n" + rest.pop()).input_ids
+            ids = ids + tokenizer("\n\n" + rest.pop(), add_special_tokens=False).input_ids
             rest = rest or rng.sample(texts, len(texts))
         rows.append(ids[:length])
     return rows

@@ -21,12 +21,13 @@ from models import tiny_llama
 
 PROMPTS = "config/prompts.yaml"
 FP32 = PrecisionConfig(name="fp32", dtype=Dtype.float32)
+MODEL = tiny_llama()
 
 
 class Words:
     """A tokenizer of one token per word: its length."""
 
-    def __call__(self, text):
+    def __call__(self, text, add_special_tokens=True):
         ids = [len(word) for word in text.split()]
         return type("Encoding", (), {"input_ids": ids})
 
@@ -34,19 +35,19 @@ class Words:
 def test_prompts_are_the_shipped_ones_whole_and_distinct():
     texts = yaml.safe_load(in_repository(PROMPTS).read_text())
     whole = [Words()(text).input_ids for text in texts]
-    picked = batching.unequal_prompts(PROMPTS, len(texts), 0, Words(), 100)
+    picked = batching.unequal_prompts(PROMPTS, len(texts), 0, Words(), MODEL)
     assert sorted(picked) == sorted(whole)
     assert picked != whole
-    assert batching.unequal_prompts(PROMPTS, 4, 0, Words(), 100) == picked[:4]
-    assert batching.unequal_prompts(PROMPTS, 4, 1, Words(), 100) != picked[:4]
-    more = batching.unequal_prompts(PROMPTS, len(texts) + 2, 0, Words(), 100)
+    assert batching.unequal_prompts(PROMPTS, 4, 0, Words(), MODEL) == picked[:4]
+    assert batching.unequal_prompts(PROMPTS, 4, 1, Words(), MODEL) != picked[:4]
+    more = batching.unequal_prompts(PROMPTS, len(texts) + 2, 0, Words(), MODEL)
     assert more[-2:] == [picked[0] + picked[1], picked[1] + picked[2]]
 
 
 def test_a_model_without_a_tokenizer_gets_random_prompts_of_unequal_length():
-    picked = batching.unequal_prompts(PROMPTS, 8, 0, None, 50)
+    picked = batching.unequal_prompts(PROMPTS, 8, 0, None, MODEL)
     assert len({len(prompt) for prompt in picked}) > 1
-    assert all(5 <= len(prompt) <= 40 and max(prompt) < 50 for prompt in picked)
+    assert all(5 <= len(prompt) <= 40 and max(prompt) < 512 for prompt in picked)
 
 
 def test_padding_share():

@@ -38,11 +38,11 @@ def model(folder):
 
 
 @pytest.fixture(scope="session")
-def batch(folder):
+def batch(folder, model):
     workload = benchmark_config().workload
     workload.prompt_tokens = 24
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    return make_batch(workload, 2, 0, tokenizer, 49152, CPU)
+    return make_batch(workload, 2, 0, tokenizer, model)
 
 
 @pytest.mark.parametrize("mode", [ExecutionMode.generate, ExecutionMode.cuda_graph, ExecutionMode.compiled])
@@ -89,7 +89,7 @@ def top_two_margin(model, batch, tokens, row, step):
 
 def test_a_padded_batch_gives_each_prompt_the_text_that_it_gets_alone(model, folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompts = batching.unequal_prompts("config/prompts.yaml", 4, 0, tokenizer, 49152)
+    prompts = batching.unequal_prompts("config/prompts.yaml", 4, 0, tokenizer, model)
     assert len({len(prompt) for prompt in prompts}) > 1
     together = decode(LoopDecoder(model), pad_left(prompts, 0, CPU), NEW).tokens
     singles = [pad_left([prompt], 0, CPU) for prompt in prompts]

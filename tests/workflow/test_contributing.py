@@ -141,7 +141,6 @@ import torch
 
 from inferbench.decoding import LoopDecoder
 from inferbench.experiments.setup import load_checked
-from inferbench.memory import load_shape
 from inferbench.prompts import PromptBatch, joined_prompt
 
 
@@ -149,8 +148,7 @@ def measure(config, device, stages, record):
     """Fill `record`; a sample is one prefill."""
     settings = config.experiment
     model, tokenizer = load_checked(config, device, stages, record)
-    vocabulary = load_shape(config).vocabulary
-    ids = joined_prompt(settings.prompts, settings.prompt_tokens, config.seed, tokenizer, vocabulary)
+    ids = joined_prompt(settings.prompts, settings.prompt_tokens, config.seed, tokenizer, model)
     batch, decoder = PromptBatch(torch.tensor([ids], device=device), None), LoopDecoder(model)
     record["samples"] = []
     with stages("measure"):

@@ -14,8 +14,7 @@ from inferbench.config import Dtype, PrecisionConfig, Quantisation, in_repositor
 from inferbench.decoding import Timeline, decode
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import fastest_decoder, host_bound, load_checked
-from inferbench.memory import load_shape
-from inferbench.prompts import PromptBatch, pad_left
+from inferbench.prompts import PromptBatch, pad_left, random_rows, require_known, text_ids
 from inferbench.stages import Stages
 
 #: Least and most tokens of a random prompt: about those of the shipped ones.
@@ -25,9 +24,9 @@ RANDOM_LENGTHS = (5, 40)
 def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record`; a sample is one prompt of one round, one by one or in the batch. Raises CheckFailed."""
     settings = config.experiment
-    new_tokens, vocabulary = settings.new_tokens, load_shape(config).vocabulary
+    new_tokens = settings.new_tokens
     model, tokenizer = load_checked(config, device, stages, record)
-    prompts = unequal_prompts(settings.prompts, settings.batch_size, config.seed, tokenizer, vocabulary)
+    prompts = unequal_prompts(settings.prompts, settings.batch_size, config.seed, tokenizer, model)
     singles = [pad_left([prompt], padding=0, device=device) for prompt in prompts]
     together = pad_left(prompts, padding=0, device=device)
     longest = max(singles, key=lambda single: single.input_ids.shape[1])
@@ -58,25 +57,25 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
         require_equal_texts(record["partings"], config.precision)
 
 
-def unequal_prompts(path: str, count: int, seed: int, tokenizer, vocabulary: int) -> list[list[int]]:
+def unequal_prompts(path: str, count: int, seed: int, tokenizer, model: PreTrainedModel) -> list[list[int]]:
     """Token ids of `count` distinct prompts of unequal length: the shipped ones, whole, shuffled by
     the seed. A smaller count gives the first of a larger one's.
 
     Where more are asked for than are shipped, the next round joins each with the one that follows. A
-    model without a tokenizer (synthetic) gets random ids, of random length.
+    model without a tokenizer (synthetic) gets random ids, of random length. Raises Fault as `require_known` does.
     """
     rng = random.Random(seed)
     if tokenizer is None:
-        return [
-            [rng.randrange(vocabulary) for _ in range(rng.randint(*RANDOM_LENGTHS))] for _ in range(count)
-        ]
+        return random_rows([rng.randint(*RANDOM_LENGTHS) for _ in range(count)], rng, model)
     texts = yaml.safe_load(in_repository(path).read_text())
     rng.shuffle(texts)
     joined = [
         [texts[(place + more) % len(texts)] for more in range(1 + place // len(texts))]
         for place in range(count)
     ]
-    return [tokenizer("\n\n".join(parts)).input_ids for parts in joined]
+    rows = [text_ids("\n\n".join(parts), tokenizer) for parts in joined]
+    require_known(rows, model)
+    return rows
 
 
 def sample(timeline: Timeline, row: int, tokenizer) -> dict[str, Any]:

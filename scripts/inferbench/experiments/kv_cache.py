@@ -52,10 +52,10 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     shape = load_shape(config)
     model, tokenizer = load_checked(config, device, stages, record)
     record["kv_bytes_per_token"] = kv_bytes_per_token(shape, model.dtype.itemsize)
-    longest = joined_prompt(settings.prompts, max(settings.lengths), config.seed, tokenizer, shape.vocabulary)
+    longest = joined_prompt(settings.prompts, max(settings.lengths), config.seed, tokenizer, model)
 
     def prompt(length: int) -> PromptBatch:
-        return PromptBatch(torch.tensor([longest[-length:]], device=device), None)
+        return PromptBatch(torch.tensor([longest[:length]], device=device), None)
 
     with stages("check"):
         decoder = make_decoder(config, model, prompt(max(settings.lengths)))

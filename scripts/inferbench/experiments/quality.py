@@ -20,7 +20,7 @@ from inferbench.experiments.requests import choose_prompts, request_ids, until_e
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import load_checked
 from inferbench.load import load_tokenizer
-from inferbench.prompts import PromptBatch, pad_left
+from inferbench.prompts import PromptBatch, beginning, pad_left, require_known
 from inferbench.stages import Stages
 from inferbench.support import Unsupported, unsupported_reason
 
@@ -45,12 +45,16 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     reference = replace(config, precision=settings.reference)
     require_comparable(config, reference, device)
     tokenizer = load_tokenizer(config.model)
+    if tokenizer is None:
+        raise Unsupported(f"{config.model.name} has no tokenizer, so there is no text for it to continue")
     windows = text_windows(settings, tokenizer)
     prompts = choose_prompts(settings.prompts, settings.continuations, config.seed)
-    batch = pad_left([request_ids(prompt, tokenizer) for prompt in prompts], padding=0, device=device)
+    requests = [request_ids(prompt, tokenizer) for prompt in prompts]
+    batch = pad_left(requests, padding=0, device=device)
 
     # All that concerns the reference is one stage: `load` is the time of the precision itself.
     model, _ = load_checked(reference, device, lambda _: stages("reference"), {})
+    require_known([*requests, *(window.tolist() for window in windows)], model)
     with stages("reference"):
         expected = [log_probabilities(model, window).cpu() for window in windows]
         asked_for = greedy_answers(model, batch, settings.new_tokens)
@@ -82,9 +86,9 @@ def require_comparable(config: ExperimentConfig, reference: ExperimentConfig, de
 
 
 def text_windows(settings: Settings, tokenizer) -> list[torch.Tensor]:
-    """Windows (T,) of the text, spread evenly over it, each begun as the tokenizer begins a text. Raises
+    """Windows (T,) of the text, spread evenly over it, each begun as the tokenizer begins a text and not ended. Raises
     ConfigError when the text is too short."""
-    begin = tokenizer("").input_ids
+    begin = beginning(tokenizer)
     length = settings.window_tokens - len(begin)
     text = in_repository(settings.text).read_text(encoding="utf-8")
     ids = tokenizer(text, add_special_tokens=False).input_ids

@@ -9,6 +9,7 @@ import yaml
 from transformers import PreTrainedModel
 
 from inferbench.config import ConfigError, in_repository
+from inferbench.prompts import text_ids
 
 
 def choose_prompts(path: str, count: int, seed: int) -> list[str]:
@@ -24,7 +25,7 @@ def choose_prompts(path: str, count: int, seed: int) -> list[str]:
 def request_ids(prompt: str, tokenizer) -> list[int]:
     """Token ids of what a user asks, in the form in which the model was taught to answer, if it has one."""
     if not tokenizer.chat_template:
-        return tokenizer(prompt).input_ids
+        return text_ids(prompt, tokenizer)
     message = {"role": "user", "content": prompt}
     return tokenizer.apply_chat_template([message], add_generation_prompt=True, return_dict=False)
 

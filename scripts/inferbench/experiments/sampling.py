@@ -18,8 +18,7 @@ from inferbench.experiments.requests import choose_prompts, request_ids, until_e
 from inferbench.experiments.sampling_settings import Settings
 from inferbench.experiments.settings import ExperimentConfig, Strategy
 from inferbench.experiments.setup import fastest_decoder, host_bound, load_checked
-from inferbench.memory import load_shape
-from inferbench.prompts import PromptBatch, pad_left
+from inferbench.prompts import PromptBatch, pad_left, random_rows, require_known
 from inferbench.sampling import draw_at, probabilities
 from inferbench.stages import Stages
 
@@ -60,7 +59,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     """Fill `record`; a sample is one text. Greedy decoding of the same batch is timed beside the strategy."""
     settings: Settings = config.experiment
     model, tokenizer = load_checked(config, device, stages, record)
-    requests = make_requests(config, tokenizer)
+    requests = make_requests(config, tokenizer, model)
     rows = [(prompt, seed) for prompt in requests for seed in range(1, settings.seeds + 1)]
     batch = pad_left([requests[prompt] for prompt, _ in rows], padding=0, device=device)
     shares = torch.stack([row_shares(*row, config.seed, settings.new_tokens) for row in rows]).to(device)
@@ -89,18 +88,18 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
         ]
 
 
-def make_requests(config: ExperimentConfig, tokenizer) -> dict[str, list[int]]:
-    """Token ids by prompt: shipped texts, or for a model without a tokenizer (synthetic) random ids."""
+def make_requests(config: ExperimentConfig, tokenizer, model: PreTrainedModel) -> dict[str, list[int]]:
+    """Token ids by prompt: shipped texts, or for a model without a tokenizer (synthetic) random ids. Raises Fault as
+    `require_known` does."""
     settings: Settings = config.experiment
     if tokenizer is None:
         rng = random.Random(config.seed)
-        vocabulary = load_shape(config).vocabulary
-        return {
-            f"random tokens {number}": [rng.randrange(vocabulary) for _ in range(RANDOM_TOKENS)]
-            for number in range(1, settings.prompt_count + 1)
-        }
+        rows = random_rows([RANDOM_TOKENS] * settings.prompt_count, rng, model)
+        return {f"random tokens {number}": row for number, row in enumerate(rows, start=1)}
     prompts = choose_prompts(settings.prompts, settings.prompt_count, config.seed)
-    return {prompt: request_ids(prompt, tokenizer) for prompt in prompts}
+    requests = {prompt: request_ids(prompt, tokenizer) for prompt in prompts}
+    require_known(requests.values(), model)
+    return requests
 
 
 def row_shares(prompt: str, row_seed: int, seed: int, count: int) -> torch.Tensor:

@@ -65,9 +65,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     }
 
     workload = WorkloadConfig("", settings.prompt_tokens, 2, Lengths.equal, settings.prompts)
-    prompts = make_batch(
-        workload, settings.prompt_count, config.seed, tokenizer, main.vocabulary, device
-    ).input_ids
+    prompts = make_batch(workload, settings.prompt_count, config.seed, tokenizer, model).input_ids
     with stages("warmup"):
         for decoder in decoders.values():
             warm_up(decoder, prompts[0], settings.new_tokens)

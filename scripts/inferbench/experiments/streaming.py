@@ -12,7 +12,6 @@ import torch
 from inferbench.decoding import Decoder
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import fastest_decoder, host_bound, load_checked
-from inferbench.memory import load_shape
 from inferbench.prompts import PromptBatch, joined_prompt
 from inferbench.stages import Stages
 from inferbench.streaming import TextPieces, TokenStream, new_tokens, stream_tokens
@@ -21,9 +20,8 @@ from inferbench.streaming import TextPieces, TokenStream, new_tokens, stream_tok
 def measure(config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record`; a sample is one token of one run."""
     settings = config.experiment
-    vocabulary = load_shape(config).vocabulary
     model, tokenizer = load_checked(config, device, stages, record)
-    ids = joined_prompt(settings.prompts, settings.prompt_tokens, config.seed, tokenizer, vocabulary)
+    ids = joined_prompt(settings.prompts, settings.prompt_tokens, config.seed, tokenizer, model)
     batch = PromptBatch(torch.tensor([ids], device=device), None)
     with stages("check"):
         decoder = fastest_decoder(config, model, batch, settings.new_tokens)
