@@ -73,10 +73,11 @@ def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
         raise CellFileError(f"{path} is not a whole cell file ({error}): delete it and run again") from error
 
 
-def read_status(path: Path) -> tuple[str, list[str]]:
-    """(status, flags) from the file's footer alone. Raises CellFileError as `read_cell` does."""
+def read_status(path: Path) -> tuple[str, list[str], str]:
+    """(status, flags, reason) from the file's footer alone. Raises CellFileError as `read_cell` does."""
     try:
-        record = json.loads(pq.read_schema(path).metadata[RECORD])
-        return record["status"], record.get("flags") or []
+        with pa.OSFile(str(path)) as opened:
+            record = json.loads(pq.read_metadata(opened).metadata[RECORD])
+        return record["status"], record.get("flags") or [], record.get("reason") or ""
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         raise CellFileError(f"{path} is not a whole cell file ({error}): delete it and run again") from error

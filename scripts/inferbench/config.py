@@ -23,6 +23,10 @@ class ConfigError(ValueError):
     """A configuration that cannot be run. The message says what is wrong, where, and what to do."""
 
 
+class Fault(RuntimeError):
+    """Files or the machine are not in order, so there is no result. The message says what is wrong, and where."""
+
+
 class Source(Enum):
     bundled = "bundled"
     checkpoint = "checkpoint"

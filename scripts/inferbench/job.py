@@ -15,7 +15,7 @@ from inferbench.cell_file import CellFileError, write_cell
 from inferbench.derive import speeds
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.lease import LeaseError, leased_devices
-from inferbench.prepare import ModelError, require_checkpoint
+from inferbench.prepare import require_checkpoint
 from inferbench.supervise import run_worker
 
 
@@ -27,7 +27,7 @@ def main_of(config: DictConfig, primary: str, code: tuple[str, ...]) -> None:
     """
     try:
         print(_run(config, primary, code))
-    except (configs.ConfigError, CellFileError, LeaseError, ModelError) as error:
+    except (configs.ConfigError, configs.Fault, CellFileError, LeaseError, OSError) as error:
         sys.exit(str(error))
 
 
@@ -45,7 +45,16 @@ def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
     about = provenance.describe_run(plain, fingerprint, code)
     with leased_devices(resolved.device.value, resolved.model.gpus) as devices:
         about["started_at"] = provenance.now()
-        record = run_worker(plain, devices, resolved.timeout_s)
+        try:
+            record = run_worker(plain, devices, resolved.timeout_s)
+        except configs.Fault as fault:
+            # A file that is no longer what it was is named.
+            for model in _models(plain):
+                require_checkpoint(model)
+            raise configs.Fault(
+                f"cell {resolved.cell}: {fault}. That says nothing about the cell, so nothing is stored: put it right, and"
+                " the same command measures it."
+            ) from fault
     about["ended_at"] = provenance.now()
     output = Path(resolved.output)
     write_cell(output, about, record)

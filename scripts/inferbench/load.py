@@ -16,8 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inferbench.config import ModelConfig, PrecisionConfig, Quantisation, RunConfig, in_repository
-from inferbench.faults import Fault
+from inferbench.config import Fault, ModelConfig, PrecisionConfig, Quantisation, RunConfig, in_repository
 
 #: What a tokenizer is read from; the first that is there says how.
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")

@@ -12,8 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from inferbench.config import ConfigError, ModelConfig, Source, in_repository
-from inferbench.faults import Fault
+from inferbench.config import ConfigError, Fault, ModelConfig, Source, in_repository
 
 #: What a checkpoint is made of: no pickles, no code.
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")

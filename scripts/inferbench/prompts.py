@@ -10,8 +10,7 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from inferbench.config import Lengths, WorkloadConfig, in_repository
-from inferbench.faults import Fault
+from inferbench.config import Fault, Lengths, WorkloadConfig, in_repository
 
 
 @dataclass

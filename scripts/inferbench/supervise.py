@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from inferbench.config import Fault
+from inferbench.faults import is_fault
 from inferbench.stages import AGAIN
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
@@ -27,13 +30,15 @@ def run_worker(config: dict[str, Any], environment: dict[str, str], timeout_s: f
 
     A worker that had to compile its step first leaves the measuring to a second one. Their output and
     errors go where this process's go. Whatever becomes of them, the record has a status and, unless ok, a
-    reason.
+    reason. Raises Fault where that says nothing about the cell.
     """
     record = _record_of_one(config, environment, timeout_s, {})
-    if record["status"] != AGAIN:
-        return record
-    so_far = {key: record[key] for key in ("compile_cache", "stages_s")}
-    return _record_of_one(config, environment, timeout_s, so_far)
+    if record["status"] == AGAIN:
+        so_far = {key: record[key] for key in ("compile_cache", "stages_s")}
+        record = _record_of_one(config, environment, timeout_s, so_far)
+    if record["status"] == "failed" and is_fault(record["reason"]):
+        raise Fault(re.sub(r"^Fault during \w+: ", "", record["reason"]))
+    return record
 
 
 def _record_of_one(
@@ -56,7 +61,7 @@ def _record_of_one(
             worker.stdin.close()
         except BrokenPipeError:
             pass  # it is already dead; its exit status says of what
-        kills = _oom_kills()
+        kills_before = _oom_kills()
         finished = _wait(worker, timeout_s)
         answer.seek(0)
         messages = [json.loads(line) for line in answer if line.endswith("\n")]
@@ -66,7 +71,7 @@ def _record_of_one(
         return answer_record
     if not finished:
         return {"status": "timeout", "reason": f"over timeout_s = {timeout_s:g} s, during {stage}"}
-    return _death_record(worker.returncode, stage, _oom_kills() > kills)
+    return _death_record(worker.returncode, stage, kills_before, _oom_kills())
 
 
 def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
@@ -87,8 +92,14 @@ def _wait(worker: subprocess.Popen, timeout_s: float) -> bool:
     return finished
 
 
-def _death_record(returncode: int, stage: str, out_of_memory: bool) -> dict[str, Any]:
-    if returncode == -signal.SIGKILL and out_of_memory:
+def _death_record(returncode: int, stage: str, kills_before: int | None, kills: int | None) -> dict[str, Any]:
+    """The record of a worker that gave no answer. kills_before, kills: what `_oom_kills` said."""
+    if returncode == -signal.SIGKILL and kills is None:
+        return {
+            "status": "failed",
+            "reason": f"killed by SIGKILL, for lack of memory or from outside, during {stage}",
+        }
+    if returncode == -signal.SIGKILL and kills > kills_before:
         return {"status": "oom", "reason": f"killed by the system for lack of memory during {stage}"}
     if returncode < 0:
         return {"status": "failed", "reason": f"killed by {signal.Signals(-returncode).name} during {stage}"}
@@ -98,11 +109,13 @@ def _death_record(returncode: int, stage: str, out_of_memory: bool) -> dict[str,
     }
 
 
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for lack of memory, here and in this control group."""
+def _oom_kills() -> int | None:
+    """How many processes the kernel has killed for lack of memory, here and in this control group; None where it does
+    not say."""
     files = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
     lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    counted = [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+    return sum(counted) if counted else None
 
 
 def _die_with_parent() -> None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import torch
 
-from inferbench.config import Device, Dtype, ExecutionMode, Quantisation, RunConfig
+from inferbench.config import Device, Dtype, ExecutionMode, Fault, Quantisation, RunConfig
 
 #: Attention over a static cache, which captured steps need: the names under which transformers finds the
 #: functions of `captured`.
@@ -28,13 +28,13 @@ class Hopeless(RuntimeError):
 
 
 def pick_device(config: RunConfig) -> torch.device:
-    """The device asked for; `auto` is a GPU where there is one. Raises Unsupported."""
+    """The device asked for; `auto` is a GPU where there is one. Raises Fault."""
     if config.device is Device.cpu:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     if config.device is Device.cuda:
-        raise Unsupported("device cuda asked for, but torch sees no GPU on this machine")
+        raise Fault("device cuda asked for, but torch sees no GPU on this machine")
     return torch.device("cpu")
 
 

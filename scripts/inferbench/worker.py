@@ -6,6 +6,7 @@ file descriptor it is given: `{"stage": ...}` as each stage begins, then one `{"
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -115,11 +116,14 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
         return "skipped", text
     if isinstance(error, CompiledAnew):
         return AGAIN, text
-    # On a CPU torch raises a plain RuntimeError for a failed allocation.
-    if isinstance(error, (OutOfMemoryError, MemoryError)) or "can't allocate memory" in whole:
+    # On a CPU torch raises a plain RuntimeError for a failed allocation; the system and CUDA have errors of their own.
+    lacking = ("can't allocate memory", os.strerror(errno.ENOMEM), "CUDA error: out of memory")
+    if isinstance(error, (OutOfMemoryError, MemoryError)) or any(words in whole for words in lacking):
         # How torch's allocator shared out the rest differs from run to run, and helps nobody.
         return "oom", f"out of memory during {stage}: {text.split(' Including non-PyTorch memory')[0]}"
-    return "failed", f"{type(error).__name__} during {stage}: {text}"
+    # Libraries have classes of their own for errors of the system.
+    foreign = isinstance(error, OSError) and type(error).__module__ != "builtins"
+    return "failed", f"{'OSError' if foreign else type(error).__name__} during {stage}: {text}"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_what_was_written_is_read(tmp_path):
         {**common, "iteration": 1, "ttft_ms": 1.5, "itl_ms": [0.5, 0.25]},
         {**common, "iteration": 2, "ttft_ms": 2.5, "itl_ms": [0.5, 0.75]},
     ]
-    assert read_status(path) == ("ok", ["power_capped"])
+    assert read_status(path) == ("ok", ["power_capped"], "")
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -40,7 +40,7 @@ def test_a_cell_that_is_not_ok_has_one_row(tmp_path):
     write_cell(path, PROVENANCE, {"status": "oom", "reason": "too big"})
     [row] = read_cell(path)[2].to_pylist()
     assert (row["status"], row["reason"], row["iteration"], row["ttft_ms"]) == ("oom", "too big", None, None)
-    assert read_status(path) == ("oom", [])
+    assert read_status(path) == ("oom", [], "too big")
 
 
 def test_a_cell_measured_again_replaces_the_file(tmp_path):

@@ -13,14 +13,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrain
 
 from experiment_jobs import measured
 from inferbench import cell
-from inferbench.config import Lengths, MeasureConfig, ModelConfig, Source, in_repository
+from inferbench.config import Fault, Lengths, MeasureConfig, ModelConfig, Source, in_repository
 from inferbench.experiments import kv_cache, quality
 from inferbench.experiments.batching import unequal_prompts
 from inferbench.experiments.kv_cache_settings import Cache
 from inferbench.experiments.kv_cache_settings import Settings as KvCache
 from inferbench.experiments.quality_settings import Settings as Quality
 from inferbench.experiments.requests import request_ids
-from inferbench.faults import Fault
 from inferbench.load import load_tokenizer
 from inferbench.prompts import make_batch
 from inferbench.stages import Stages

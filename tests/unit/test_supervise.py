@@ -5,6 +5,7 @@ import os
 import pytest
 
 from inferbench import supervise
+from inferbench.config import Fault
 
 RECORD = 'say({"record": {"status": "ok", "flags": []}})\n'
 HEAD = """
@@ -39,7 +40,6 @@ def test_what_the_worker_found_is_handed_back(ended):
 
 
 ENDS = {
-    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "failed", "killed by SIGKILL during load"),
     "segmentation fault": (
         "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.kill(os.getpid(), signal.SIGSEGV)",
         "failed",
@@ -53,9 +53,9 @@ ENDS = {
     "exit": ("sys.exit(3)", "failed", "the measuring process exited with 3 during load; see the log"),
     "no answer": ("", "failed", "the measuring process exited with 0 during load; see the log"),
     "half an answer": (
-        "say('{\"record\": {\"sta', end=''); os.kill(os.getpid(), signal.SIGKILL)",
+        "say('{\"record\": {\"sta', end=''); os._exit(3)",
         "failed",
-        "killed by SIGKILL during load",
+        "the measuring process exited with 3 during load; see the log",
     ),
     "too slow": ("time.sleep(600)", "timeout", "over timeout_s = 4 s, during load"),
 }
@@ -66,6 +66,40 @@ def test_a_worker_without_an_answer_has_a_status_and_a_reason(ended, program, st
     stages = 'say({"stage": "ceilings"})\nsay({"stage": "load"})\n'
     record = ended(stages + program, timeout_s=4 if status == "timeout" else 60)
     assert record == {"status": status, "reason": reason}
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGBUS"])
+def test_a_worker_that_is_ended_from_outside_has_no_record(ended, name):
+    program = f'say({{"stage": "load"}})\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.kill(os.getpid(), signal.{name})'
+    with pytest.raises(Fault, match=f"^killed by {name} during load$"):
+        ended("import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n" + program)
+
+
+@pytest.mark.parametrize(
+    "kills, status, reason",
+    [
+        ([4, 5], "oom", "killed by the system for lack of memory during startup"),
+        ([None, None], "failed", "killed by SIGKILL, for lack of memory or from outside, during startup"),
+    ],
+    ids=["by the kernel", "nobody counts"],
+)
+def test_a_worker_killed_for_lack_of_memory_has_a_record(ended, monkeypatch, kills, status, reason):
+    counted = iter(kills)
+    monkeypatch.setattr(supervise, "_oom_kills", lambda: next(counted))
+    record = ended("os.kill(os.getpid(), signal.SIGKILL)")
+    assert record == {"status": status, "reason": reason}
+
+
+def test_a_fault_of_files_that_the_worker_met_is_no_record(ended):
+    met = {"status": "failed", "reason": "SafetensorError during load: incomplete metadata"}
+    with pytest.raises(Fault, match="^SafetensorError during load: incomplete metadata$"):
+        ended(f"say({{'record': {met}}})")
+
+
+def test_a_sentence_of_our_own_stands_alone(ended):
+    met = {"status": "failed", "reason": "Fault during check: the tokenizer is another's"}
+    with pytest.raises(Fault, match="^the tokenizer is another's$"):
+        ended(f"say({{'record': {met}}})")
 
 
 def test_a_worker_that_dies_before_it_reads_its_request(ended):

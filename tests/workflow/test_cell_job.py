@@ -75,6 +75,7 @@ def test_a_measured_cell_has_its_rows_and_where_they_come_from(first_run, comman
     # 2 sequences a step: tokens/s by the mean time between tokens of the middle iteration
     tpots = sorted(sum(row["itl_ms"]) / 5 for row in rows)
     assert f"ok: decode {2000 / median(tpots):,.1f} tokens/s, time to first token " in done.output
+    assert ", random token ids for prompts: the model has no tokenizer, in cell.parquet" in done.output
 
 
 def test_a_cell_that_cannot_run_is_a_row_with_its_reason(first_run, command, work):
@@ -86,16 +87,46 @@ def test_a_cell_that_cannot_run_is_a_row_with_its_reason(first_run, command, wor
     assert [(row["status"], row["iteration"], row["itl_ms"]) for row in rows] == [("unsupported", None, None)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_measuring_process_that_dies_of_a_signal(first_run, command, work, number):
+def kill_worker(first_run, command, work, number):
+    """(exit code, output) of a job whose measuring process gets this signal."""
     quiet = ["bash", "-c", 'ulimit -c 0; exec "$@"', "bash"]  # no core file
     process = first_run.start(*quiet, *command(*LONG), cwd=work)
     worker_of(process).send_signal(number)
     output, _ = process.communicate()
-    assert process.returncode == 0, output
+    return process.returncode, output
+
+
+def test_a_measuring_process_that_crashes_is_a_row(first_run, command, work):
+    code, output = kill_worker(first_run, command, work, signal.SIGSEGV)
+    assert code == 0, output
     _, record, rows = cell(work)
-    assert (record["status"], record["reason"]) == ("failed", f"killed by {number.name} during startup")
+    assert (record["status"], record["reason"]) == ("failed", "killed by SIGSEGV during startup")
     assert [row["status"] for row in rows] == ["failed"]
+
+
+def test_a_measuring_process_that_someone_kills_is_a_failed_job_and_no_row(first_run, command, work):
+    code, output = kill_worker(first_run, command, work, signal.SIGKILL)
+    assert code != 0
+    assert "cell by-hand: killed by SIGKILL during startup. That says nothing about the cell" in output
+    assert "Traceback" not in output
+    assert list(work.iterdir()) == []
+
+
+def test_a_fault_of_files_is_a_failed_job_and_the_same_command_measures_after_the_repair(
+    first_run, command, work
+):
+    models = work.parent / "models"
+    shutil.copytree(first_run.path("models"), models)
+    broken = models / "tiny/tokenizer.json"
+    broken.write_text("{")
+    done = first_run.run(*command(f"models_dir={models}"), cwd=work)
+    assert done.code != 0
+    assert f"the tokenizer of model tiny ({broken}) cannot be read: " in done.output.splitlines()[-1]
+    assert list(work.iterdir()) == []
+    broken.unlink()
+    done = first_run.run(*command(f"models_dir={models}"), cwd=work)
+    assert done.code == 0, done.output
+    assert cell(work)[1]["status"] == "ok"
 
 
 def test_a_cell_over_its_time(first_run, command, work):

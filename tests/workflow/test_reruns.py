@@ -1,5 +1,6 @@
 """After an edit exactly what depends on it runs again; each line on the real workflow, by dry runs."""
 
+import os
 import re
 import shutil
 import sys
@@ -9,7 +10,7 @@ from collections import Counter
 import pytest
 
 from checkouts import DOWNSTREAM, FIGURE_RULES, REPORT, cell_file, cells
-from inferbench.cell_file import read_cell
+from inferbench.cell_file import read_cell, write_cell
 from inferbench.fingerprint import manifest_name
 
 ALL = cells()
@@ -221,6 +222,24 @@ def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
     rows = finished.table("results/tiny/measurements.parquet").set_index("attention")["mixed_code"]
     assert not rows["flash_attention_3"]
     assert rows.drop("flash_attention_3").tolist() == [True] * len(ALL)
+
+
+def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_is_accepted(finished):
+    died_of = {
+        "tiny--bf16--sdpa--loop--tiny--b1/1": "SafetensorError during load: incomplete metadata",
+        "tiny--bf16--sdpa--loop--tiny--b2/1": "OSError during load: [Errno 28] No space left on device",
+        "tiny--fp32--sdpa--loop--tiny--b1/1": "CheckFailed during check: logits differ",
+    }
+    for name, reason in died_of.items():
+        provenance, _, _ = read_cell(finished.path(cell_file(name)))
+        changed = finished.path(cell_file(name)).stat()
+        write_cell(finished.path(cell_file(name)), provenance, {"status": "failed", "reason": reason})
+        os.utime(finished.path(cell_file(name)), ns=(changed.st_atime_ns, changed.st_mtime_ns))
+    assert finished.planned() == set()
+    finished.append("scripts/inferbench/support.py", "\nADDED = 1\n")
+    finished.campaign(accept_code=provenance["code"])
+    faults = {name for name, reason in died_of.items() if "Check" not in reason}
+    assert finished.planned() == faults | DOWNSTREAM
 
 
 def test_a_fresh_clone_runs_everything(fresh):

@@ -11,6 +11,7 @@ from inferbench import cells as grid
 from inferbench.campaign import CampaignError, draft_model, load_campaign, model_file
 from inferbench.cell_file import CellFileError, read_status
 from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
+from inferbench.faults import is_fault
 from inferbench.fingerprint import (
     REPOSITORY,
     cell_fingerprint,
@@ -106,14 +107,19 @@ def gpus(wildcards):
 
 
 def retried(path):
-    """Whether a job that is done shall be done again, by the campaign's `retry`."""
-    if not CAMPAIGN["retry"] or not path.exists():
+    """Whether a job that is done shall be done again: by the campaign's `retry`, or since a version before 1.0.1
+    stored a fault of files or of the machine as its result.
+
+    That is looked for with `accept_code` alone. Without it the cells of those versions are measured again for their
+    code, and 10 000 files take two seconds to look into.
+    """
+    if not (CAMPAIGN["retry"] or CAMPAIGN["accept_code"]) or not path.exists():
         return False
     try:
-        status, flags = read_status(path)
+        status, flags, reason = read_status(path)
     except CellFileError:
         return False  # aggregation refuses it, and says so
-    return bool({status, *flags} & set(CAMPAIGN["retry"]))
+    return bool({status, *flags} & set(CAMPAIGN["retry"])) or (status == "failed" and is_fault(reason))
 
 
 def checkpoint_manifest(wildcards):
