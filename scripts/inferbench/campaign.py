@@ -13,8 +13,9 @@ import jsonschema
 import yaml
 
 from inferbench.cells import GROUPS, Cell, expand
+from inferbench.context_length import checkpoint_config, runs_of, too_long_reason
 from inferbench.experiment_cells import OWN, SHARED
-from inferbench.fingerprint import FILES, HYDRA_DIR, REPOSITORY
+from inferbench.fingerprint import FILES, HYDRA_DIR, REPOSITORY, model_folder
 
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -194,6 +195,36 @@ def _rule(usual: Any) -> dict[str, Any]:
     if isinstance(usual, int):
         return {"type": "integer", "minimum": 1, "description": "a whole number from 1"}
     return {"type": "string", "description": "a text"}
+
+
+def check_contexts(campaign: Mapping[str, Any], cells: Iterable[Cell], models_dir: str) -> None:
+    """Raise CampaignError where a model is asked for more tokens than it has positions: by what its Hydra file says of
+    its architecture, or the config of its checkpoint where that lies there already.
+
+    models_dir: as jobs are told of it. Files are read once per model and workload, however many cells there are.
+    """
+    pairs = sorted({(cell.model, cell.workload) for cell in cells})
+    asked = [(model, f"workload {name}", _composed("workload", name)) for model, name in pairs]
+    for experiment, declared in campaign["experiments"].items():
+        settings = _composed("experiment", experiment) | declared["settings"]
+        settings["draft_tokens"] = max(declared.get("draft_tokens", [0]))
+        models = {**campaign["axes"], **declared}["model"]
+        asked += [(model, f"experiment {experiment}", settings) for model in models]
+    for model, what, settings in asked:
+        content = model_file(model)
+        folder = model_folder(content, models_dir)
+        known = content.get("architecture") or (checkpoint_config(folder) if folder else {})
+        if reason := too_long_reason(known, runs_of(settings)):
+            raise CampaignError(f"model {model}, {what}: {reason}; leave the one or the other out.")
+
+
+def _composed(group: str, name: str) -> dict[str, Any]:
+    """A Hydra file of numbers and texts with what it takes from the files of its group that it names."""
+    content = _read(HYDRA_DIR / group / f"{name}.yaml")
+    bases = [
+        HYDRA_DIR / group / f"{base}.yaml" for base in content.get("defaults", []) if isinstance(base, str)
+    ]
+    return dict(item for file in bases if file.exists() for item in _read(file).items()) | content
 
 
 def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:

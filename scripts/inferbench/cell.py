@@ -15,7 +15,8 @@ import torch
 from inferbench import checks, load, memory
 from inferbench.captured import CapturedDecoder
 from inferbench.ceilings import measure_ceilings
-from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode
+from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode, in_repository
+from inferbench.context_length import beyond_context, checkpoint_config
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, gpus_of, open_gpus, set_up, wait
 from inferbench.energy import Meter, measure_energy
@@ -91,6 +92,9 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     record["iterations"] = [iteration(timeline) for timeline in timelines]
     if not came_to_rest([median(one["itl_ms"]) for one in record["iterations"]], steady):
         flags.append("unstable")
+    tokens = config.workload.prompt_tokens + config.workload.new_tokens
+    if beyond_context(checkpoint_config(in_repository(config.model.path)), tokens):
+        flags.append("beyond_context")
     record["flags"] = flags
     record["new_tokens"] = timelines[-1].tokens.shape[1]
     record |= sample(timelines[-1], tokenizer)

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from inferbench.captured import CapturedDecoder
 from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
+from inferbench.context_length import CHECK_STEPS
 from inferbench.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
 from inferbench.gpu_model import is_gpu_model
 from inferbench.load import effective_dtype, quantised_share
@@ -17,8 +18,6 @@ from inferbench.prompts import PromptBatch
 #: Kernels that compute the same thing differ by rounding alone (about 0.05 in bf16 through 32 layers of
 #: random weights); a wrong mask or a stale cache differs by about the whole.
 LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
-#: Steps of a check. Every token of them is forced, so that errors cannot hide behind a near tie.
-CHECK_STEPS = 6
 MINIMUM_QUANTISED_SHARE = 0.9
 
 

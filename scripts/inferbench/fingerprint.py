@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,12 @@ def manifest_name(model: str) -> str:
     A model described otherwise has another manifest, so whoever looks for it finds that it is not made.
     """
     return f"{model}-{_group_fingerprint('model', model)}.json"
+
+
+def model_folder(content: Mapping[str, Any], models_dir: str) -> Path | None:
+    """The folder of the checkpoint that a model's Hydra file names; None where only Hydra can tell."""
+    path = str(content.get("path")).replace("${models_dir}", models_dir)
+    return None if "${" in path else REPOSITORY / path
 
 
 @cache

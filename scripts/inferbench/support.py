@@ -6,7 +6,16 @@ from importlib.util import find_spec
 
 import torch
 
-from inferbench.config import Device, Dtype, ExecutionMode, Fault, Quantisation, RunConfig
+from inferbench.config import (
+    Device,
+    Dtype,
+    ExecutionMode,
+    Fault,
+    Quantisation,
+    RunConfig,
+    in_repository,
+)
+from inferbench.context_length import checkpoint_config, context_reason, runs_of
 
 #: Attention over a static cache, which captured steps need: the names under which transformers finds the
 #: functions of `captured`.
@@ -40,7 +49,12 @@ def pick_device(config: RunConfig) -> torch.device:
 
 def unsupported_reason(config: RunConfig, device: torch.device) -> str | None:
     """One sentence why this cell cannot run on `device` with what is installed; None if it can."""
-    return _attention_reason(config, device) or _execution_reason(config, device) or _precision_reason(config)
+    return (
+        _attention_reason(config, device)
+        or _execution_reason(config, device)
+        or _precision_reason(config)
+        or _context_reason(config)
+    )
 
 
 def _attention_reason(config: RunConfig, device: torch.device) -> str | None:
@@ -85,3 +99,13 @@ def _precision_reason(config: RunConfig) -> str | None:
     if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
         return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
     return None
+
+
+def _context_reason(config: RunConfig) -> str | None:
+    asked = getattr(config, "workload", None) or getattr(config, "experiment", None)
+    return context_reason(
+        checkpoint_config(in_repository(config.model.path)),
+        runs_of(vars(asked)) if asked else [],
+        generates=config.execution.mode is ExecutionMode.generate,
+        captured=config.execution.mode in CAPTURED,
+    )

@@ -18,6 +18,8 @@ MEANINGS = {
     "contended": "another process was on the GPU before or after timing",
     "unstable": "the timed iterations drifted as warm-up had, or the slowest took over 1.5 times the fastest",
     "power_capped": "the power limit held clocks down: normal under load",
+    "beyond_context": "prompt and new tokens are more than the context that the model's config states: its text means"
+    " little, and its speed is as it is",
 }
 #: What only the driver's counters can show.
 FROM_DRIVER = ("throttled", "contended", "power_capped")

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from inferbench import campaign as campaigns
-from inferbench.campaign import CampaignError, hydra_options, load_campaign
+from inferbench.campaign import CampaignError, check_contexts, hydra_options, load_campaign
+from inferbench.cells import expand
 from inferbench.fingerprint import REPOSITORY
 
 CAMPAIGN = {
@@ -213,3 +214,47 @@ def test_an_unknown_name_lists_those_that_there_are():
 def test_bases_that_options_share_are_no_options():
     assert "nf4" in hydra_options("precision")
     assert not any("base" in name for name in (*hydra_options("precision"), *hydra_options("workload")))
+
+
+def too_long(tmp_path, monkeypatch, positions, **changes):
+    """The sentence, or None, for a campaign on a model with so many positions, besides `tiny`."""
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    monkeypatch.setattr(campaigns, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(campaigns, "HYDRA_DIR", tmp_path / "config/hydra")
+    architecture = {"model_type": "gpt_neo", "max_position_embeddings": positions}
+    made = {"name": "short", "source": "synthetic", "path": "models/short", "architecture": architecture}
+    (tmp_path / "config/hydra/model/short.yaml").write_text(yaml.safe_dump(made))
+    campaign = load_campaign({**CAMPAIGN, **axes(model=["short", "tiny"]), **changes})
+    try:
+        check_contexts(campaign, expand(campaign), "models")
+    except CampaignError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "positions, changes, sentence",
+    [
+        (18, {}, None),  # the workload tiny asks for 12 + 6
+        (17, {}, "model short, workload tiny: the model has 17 positions, and 18 are asked for"),
+        (17, {"exclude": [{"model": "short", "workload": "tiny"}], "also": [{"model": ["tiny"]}]}, None),
+        # kv_cache: a prompt of 512 tokens, its first token and 4 steps, or the 6 of a check
+        (517, {"experiments": {"kv_cache": {}}}, "model short, experiment kv_cache: the model has 517 positions, and 518"),
+        (518, {"experiments": {"kv_cache": {}}}, None),
+        (83, {"experiments": {"speculative": {"draft_tokens": [2, 4]}}}, "experiment speculative: the model has 83"),
+        (84, {"experiments": {"speculative": {"draft_tokens": [2, 4]}}}, None),  # 32 + 48 + 4
+        (64, {"experiments": {"quality": {"settings": {"window_tokens": 64}}}}, None),
+        (63, {"experiments": {"quality": {"settings": {"window_tokens": 64}}}}, "experiment quality: the model has 63"),
+    ],
+)  # fmt: skip
+def test_more_tokens_than_a_model_has_positions(tmp_path, monkeypatch, positions, changes, sentence):
+    found = too_long(tmp_path, monkeypatch, positions, **changes)
+    assert found is None if sentence is None else sentence in found
+
+
+def test_files_are_read_once_per_model_and_workload(monkeypatch):
+    read = []
+    ordinary = campaigns._read
+    campaign = load_campaign({**CAMPAIGN, **axes(batch_size=list(range(1, 200)))})
+    monkeypatch.setattr(campaigns, "_read", lambda path: read.append(path) or ordinary(path))
+    check_contexts(campaign, expand(campaign), "models")
+    assert len(read) == 3  # the workload, what it is based on, the model

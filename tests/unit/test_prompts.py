@@ -128,6 +128,12 @@ def test_tokenizer_json_alone_is_a_tokenizer(tmp_path, config):
     assert len(found) == characters().get_vocab_size()
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Ceilings take seconds to measure."""
+    monkeypatch.setattr(cell, "measure_ceilings", lambda device: {})
+
+
 def record_of(model, **changes):
     config = benchmark_config(measure=MeasureConfig(min_iterations=1, max_iterations=1, min_seconds=0))
     config.model = model
@@ -136,7 +142,7 @@ def record_of(model, **changes):
     return record
 
 
-def test_what_the_prompts_were_is_in_the_record(tmp_path):
+def test_what_the_prompts_were_is_in_the_record(tmp_path, quick):
     model = checkpoint(tmp_path)
     assert record_of(model)["random_prompts"] is True
     characters().save(str(tmp_path / "tokenizer.json"))
@@ -171,7 +177,7 @@ def test_random_ids_are_of_the_vocabulary_and_have_no_role():
     assert set(sum(unequal_prompts(PROMPTS, 8, 0, None, model), [])) == {4, 5, 6, 7}
 
 
-def test_a_tokenizer_larger_than_the_vocabulary_is_refused_in_a_sentence(tmp_path):
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused_in_a_sentence(tmp_path, quick):
     small = tiny_llama()
     small.resize_token_embeddings(20)  # of its own ids the tokenizer uses some sixty
     small.save_pretrained(tmp_path)

@@ -14,6 +14,7 @@ def test_flags_are_counted_and_what_was_not_looked_for_is_said():
         "contended": "0 of 2",
         "unstable": "0 of 2",
         "power_capped": "1 of 2",
+        "beyond_context": "0 of 2",
     }
     on_cpu = {row["flag"]: row["replicates"] for row in flag_counts(demo_measurements())}
     assert on_cpu["contended"] == "not checked: no driver"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from checkouts import cell_file
 
@@ -55,6 +56,27 @@ def test_an_unknown_key_of_a_hydra_file_is_told_where_the_run_ends(fresh):
     assert done.code != 0
     end = done.output.partition("A job failed; its log is ")[2]
     assert "config/hydra/workload/slip.yaml: Key 'new_token' not in 'WorkloadConfig'" in end
+
+
+SHORT = "{model_type: gpt2, n_positions: 16, n_layer: 1, n_embd: 16, n_head: 2, vocab_size: 64}"
+TOO_LONG = "the model has 16 positions, and 18 are asked for (prompt and new tokens); leave the one or the other out."
+
+
+@pytest.mark.parametrize("where", ["the Hydra file", "the checkpoint"])
+def test_a_workload_with_more_tokens_than_the_model_has_positions(fresh, where):
+    hydra_file = fresh.path("config/hydra/model/short.yaml")
+    if where == "the Hydra file":
+        hydra_file.write_text(f"name: short\nsource: synthetic\npath: models/short\narchitecture: {SHORT}\n")
+    else:
+        hydra_file.write_text("name: short\nsource: checkpoint\npath: ${models_dir}/short\n")
+        fresh.path("models/short").mkdir(parents=True)
+        fresh.path("models/short/config.json").write_text(json.dumps(yaml.safe_load(SHORT)))
+    fresh.campaign(axes={"model": ["tiny", "short"]})
+    before = files(fresh)
+    done = fresh.snakemake()
+    assert done.code != 0 and "Traceback" not in done.output
+    assert f"model short, workload tiny: {TOO_LONG}" in done.output.splitlines()
+    assert files(fresh) == before
 
 
 def files(checkout):

@@ -8,7 +8,7 @@ import os
 import shlex
 
 from inferbench import cells as grid
-from inferbench.campaign import CampaignError, draft_model, load_campaign, model_file
+from inferbench.campaign import CampaignError, check_contexts, draft_model, load_campaign, model_file
 from inferbench.cell_file import CellFileError, read_status
 from inferbench.experiment_cells import OWN, expand_experiment, experiment_jobs, experiment_meaning
 from inferbench.faults import is_fault
@@ -51,6 +51,11 @@ if CAMPAIGN["source"] == "published" and not Path(on_disk(f"{PUBLISHED}/measurem
     )
 REPLICATES = grid.expand(CAMPAIGN)
 CELLS = {cell.name: cell for cell in REPLICATES}
+if CAMPAIGN["source"] == "run" and workflow.is_main_process:
+    try:
+        check_contexts(CAMPAIGN, REPLICATES, MODELS_DIR)
+    except CampaignError as error:
+        raise WorkflowError(str(error)) from error
 ORDER = list(grid.measuring_order(REPLICATES, CAMPAIGN["seed"]))
 #: Higher is sooner.
 PRIORITY = {(cell.name, replicate): len(ORDER) - index for index, (cell, replicate) in enumerate(ORDER)}
