@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from inferbench.figures import INK, NOT_OK, QUIET, heading, only_words, run
 from inferbench.plotted import plotted
 from inferbench.presentation import STATUS_WORDS, axes_words, number, precision_order, split_axes
-from inferbench.schema import INVALIDATING_FLAGS
+from inferbench.terms import INVALIDATING_FLAGS
 
 SPEED = "decode_tokens_per_s"
 PANEL = ["model", "execution", "workload"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from inferbench.schema import INVALIDATING_FLAGS
+from inferbench.terms import INVALIDATING_FLAGS
 
 #: Columns copied from the record of an ok cell.
 MEASURED = (

@@ -15,9 +15,6 @@ import pandera.pandas as pa
 
 STATUSES = ("ok", "oom", "unsupported", "timeout", "failed", "skipped", "missing")
 AXES = ("model", "precision", "attention", "execution", "workload", "batch_size")
-#: A number that carries one of these stands in the tables but is drawn hollow and never ranked.
-INVALIDATING_FLAGS = ("throttled", "contended", "unstable")
-NOTES = ("power_capped", "beyond_context")
 
 
 class SchemaError(ValueError):

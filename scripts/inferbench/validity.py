@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from inferbench.presentation import counted, number
-from inferbench.schema import INVALIDATING_FLAGS, NOTES
 from inferbench.spending import duration
 from inferbench.statistics import SIGNIFICANCE
 from inferbench.summarise import drift, start_hours
+from inferbench.terms import INVALIDATING_FLAGS, NOTES
 
 MEANINGS = {
     "throttled": "clocks were held down by heat or a power brake while timing",
