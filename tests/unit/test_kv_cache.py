@@ -91,6 +91,33 @@ def test_a_job_measures_bytes_that_are_the_formula(cache, held, tmp_path):
     assert (table["step_ms"] > 0).all() and not table["host_bound"].any()
 
 
+@pytest.mark.parametrize("cache", ["off", "dynamic", "static"])
+def test_every_step_that_is_timed_was_run_before_at_its_context(cache, tmp_path, monkeypatch):
+    make, lengths, contexts = kv_cache.make_decoder, [], []
+
+    def noted(*arguments):
+        decoder = make(*arguments)
+        prefill, step = decoder.prefill, decoder.step
+
+        def prefilled(batch):
+            lengths.append(batch.input_ids.shape[1])
+            return prefill(batch)
+
+        def stepped(token):
+            lengths[-1] += 1
+            contexts.append(lengths[-1])
+            return step(token)
+
+        decoder.prefill, decoder.step = prefilled, stepped
+        return decoder
+
+    monkeypatch.setattr(kv_cache, "make_decoder", noted)
+    _, _, samples = measured(kv_cache, settings(cache), tmp_path)
+    timed = [sample["context_tokens"] for sample in samples]
+    assert timed == [9, 10, 11, 17, 18, 19]
+    assert contexts == [9, 10, 11] * 2 + [17, 18, 19] * 2
+
+
 def test_a_backend_without_a_static_step_is_unsupported():
     config = experiment_config(settings("static"), attention="flex_attention")
     with pytest.raises(Unsupported, match="no decode step over a static cache is written for flex_attention"):

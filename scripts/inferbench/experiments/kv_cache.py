@@ -65,8 +65,8 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     for length in settings.lengths:
         batch = prompt(length)
         with stages("warmup"):
-            # The first step of a length pays for memory.
-            decoder.step(decoder.prefill(batch))
+            # Every step that is timed: the first at a context pays for memory and for the choice of its kernels.
+            time_steps(decoder, batch, settings.steps)
         with stages("measure"):
             record["samples"] += time_steps(decoder, batch, settings.steps)
 
