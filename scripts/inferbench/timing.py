@@ -10,9 +10,9 @@ from statistics import mean, median, stdev
 from inferbench.config import MeasureConfig
 from inferbench.decoding import Timeline
 
-#: Drift between the halves of the timed runs above which a number is not ranked, where warm-up drifted too.
+#: Drift between the halves of the timed runs above which a process is noted as unstable, where warm-up drifted too.
 UNSTABLE = 0.2
-#: The slowest of the timed runs over the fastest above which it is not ranked, whatever warm-up was.
+#: The slowest of the timed runs over the fastest above which it is, whatever warm-up was.
 APART = 1.5
 
 
@@ -45,7 +45,7 @@ def half_difference(values: list[float]) -> float:
 
 
 def came_to_rest(medians: list[float], steady: bool) -> bool:
-    """Whether what a process timed may be ranked. medians: of the steps of each timed run, since one interrupted
+    """Whether what a process timed was steady. medians: of the steps of each timed run, since one interrupted
     step is noise, not drift; steady: whether warm-up became so."""
     drifted = not steady and half_difference(medians) > UNSTABLE
     return not drifted and max(medians) <= APART * min(medians)

@@ -16,10 +16,11 @@ from inferbench.terms import INVALIDATING_FLAGS, NOTES
 MEANINGS = {
     "throttled": "clocks were held down by heat or a power brake while timing",
     "contended": "another process was on the GPU before or after timing",
-    "unstable": "the timed iterations drifted as warm-up had, or the slowest took over 1.5 times the fastest",
     "power_capped": "the power limit held clocks down: normal under load",
     "beyond_context": "prompt and new tokens are more than the context that the model's config states: its text means"
     " little, and its speed is as it is",
+    "unstable": "the timed iterations drifted as warm-up had, or the slowest took over 1.5 times the fastest: it counts, "
+    "since leaving out what looks unsteady would choose by the outcome",
 }
 #: What only the driver's counters can show.
 FROM_DRIVER = ("throttled", "contended", "power_capped")

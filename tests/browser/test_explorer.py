@@ -135,13 +135,13 @@ def test_a_flagged_cell_says_so(open_report, demo):
 
 def test_a_cell_with_two_flags_is_behind_the_box_of_each(open_report, tmp_path):
     measurements = demo_measurements(attention=("sdpa",), batch_size=(1,))
-    for precision, flags in (("bf16", "throttled,unstable"), ("nf4", "unstable")):
+    for precision, flags in (("bf16", "throttled,contended"), ("nf4", "contended")):
         measurements.loc[measurements["precision"] == precision, ["flags", "valid"]] = [flags, False]
     page = open_report(report(tmp_path, measurements, demo_summary(measurements), {}))
-    filter_box(page, "flags", "unstable").check()
+    filter_box(page, "flags", "contended").check()
     drawn(page, 2)
     assert [name.split("--")[1] for name in table(page)] == ["bf16", "nf4"]
-    filter_box(page, "flags", "unstable").uncheck()
+    filter_box(page, "flags", "contended").uncheck()
     filter_box(page, "flags", "throttled").check()
     drawn(page, 1)
     assert [name.split("--")[1] for name in table(page)] == ["bf16"]

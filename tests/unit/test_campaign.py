@@ -89,6 +89,11 @@ WRONG = {
     ),
     "no memory": ({"mem_mb": 10}, CAMPAIGN, "mem_mb: 10 does not fit"),
     "unknown status": ({"retry": ["bad"]}, CAMPAIGN, 'retry.0: "bad" does not fit'),
+    "measuring until it looks steady": (
+        {"retry": ["failed", "unstable"]},
+        CAMPAIGN,
+        'retry.1: "unstable" does not fit',
+    ),
     "empty axis": (
         axes(attention=[]),
         CAMPAIGN,

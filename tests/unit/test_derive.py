@@ -129,7 +129,7 @@ def test_what_is_known_otherwise_is_carried_over():
         (["power_capped"], "power_capped", True),
         (["throttled"], "throttled", False),
         (["power_capped", "contended"], "power_capped,contended", False),
-        (["unstable"], "unstable", False),
+        (["unstable"], "unstable", True),
     ],
 )
 def test_flags_that_forbid_ranking(flags, text, valid):

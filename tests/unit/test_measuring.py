@@ -49,7 +49,7 @@ def test_steady_compares_medians_of_halves():
         ([50], False, True),
     ],
 )
-def test_a_process_is_ranked_where_its_runs_came_to_rest(milliseconds, steady, expected):
+def test_a_process_is_noted_where_its_runs_did_not_come_to_rest(milliseconds, steady, expected):
     assert came_to_rest(milliseconds, steady) is expected
 
 
