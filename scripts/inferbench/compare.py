@@ -1,7 +1,8 @@
 """Two campaigns cell by cell: another driver, commit or card against what was measured before.
 
 Only replicates of one card are ever pooled. Where both campaigns measured a cell on the same card, the
-comparison is made there; else between each card of the one and each of the other, and marked so.
+comparison is made there; else between each card of the one and each of the other, and marked so. A compiled
+cell, whose replicates share a compilation, has a ratio without an interval or a finding.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench import schema, statistics
-from inferbench.summarise import cards
+from inferbench.summarise import cards, shares_compilation
 
 METRICS = ("decode_tokens_per_s", "ttft_ms", "tpot_ms")
 #: What may have changed between two campaigns and explains a difference.
@@ -52,13 +53,16 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     rows_a, groups_a = _groups(a, cells)
     rows_b, groups_b = _groups(b, cells)
     pairs = _pairs(cells, groups_a, groups_b)
+    one = shares_compilation(pairs)
     blocks = []
     for order, metric in enumerate(METRICS):
         table_a = _table(rows_a, metric, len(groups_a))[pairs["group_a"]]
         table_b = _table(rows_b, metric, len(groups_b))[pairs["group_b"]]
         ratio, low, high, p = statistics.compare(table_b, table_a)
         side_a, side_b = statistics.interval(table_a), statistics.interval(table_b)
-        block = pairs[["place", "cell", "card_a", "card_b", "between_cards"]].assign(
+        for of_replicates in (low, high, p, side_a.low, side_a.high, side_b.low, side_b.high):
+            of_replicates[one] = np.nan
+        block = pairs[["place", "cell", "execution", "card_a", "card_b", "between_cards"]].assign(
             metric=metric,
             order=order,
             replicates_a=(~np.isnan(table_a)).sum(axis=1),
@@ -78,7 +82,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat(blocks).sort_values(["place", "card_a", "card_b", "order"], kind="stable")
     table["p_adjusted"] = statistics.adjust(table["p"].to_numpy())
     table["finding"] = _findings(table)
-    return table.drop(columns=["place", "order", "p"]).reset_index(drop=True)
+    return table.drop(columns=["place", "order", "p", "execution"]).reset_index(drop=True)
 
 
 def _why_apart(a: pd.DataFrame, b: pd.DataFrame) -> str:
@@ -124,7 +128,7 @@ def _groups(measurements: pd.DataFrame, cells: pd.DataFrame) -> tuple[pd.DataFra
 
 def _pairs(cells: pd.DataFrame, groups_a: pd.DataFrame, groups_b: pd.DataFrame) -> pd.DataFrame:
     """Which groups to compare; a side without any has the number after its last, an empty row."""
-    pairs = cells[["place", "cell"]].merge(groups_a, how="left", on="place")
+    pairs = cells[["place", "cell", "execution"]].merge(groups_a, how="left", on="place")
     pairs = pairs.merge(groups_b, how="left", on="place", suffixes=("_a", "_b"))
     same = pairs["card_a"].eq(pairs["card_b"]).fillna(False).to_numpy(bool)
     shared = pd.Series(same).groupby(pairs["place"].to_numpy()).transform("any").to_numpy(bool)
@@ -147,6 +151,7 @@ def _findings(table: pd.DataFrame) -> np.ndarray:
     found = statistics.Comparison(*(table[name].to_numpy() for name in ("ratio", "low", "high", "p")))
     better = table["metric"].map(schema.METRICS).to_numpy(str)
     finding = statistics.classify(found, table["p_adjusted"].to_numpy(), better)
+    finding[shares_compilation(table)] = statistics.ONE_COMPILATION
     no_a, no_b = ((table[f"replicates_{side}"] == 0).to_numpy() for side in ("a", "b"))
     names = [f"no valid value in {side}" for side in ("A or B", "A", "B")]
     return np.select([no_a & no_b, no_a, no_b], names, finding)

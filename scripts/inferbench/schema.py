@@ -172,7 +172,10 @@ SIZES = (
 def _interval(metric: str) -> dict[str, pa.Column]:
     return {
         metric: number("centre across replicates: exp of the mean log of the process medians"),
-        f"{metric}_low": number("lower end of the 95% interval; null under 3 replicates"),
+        f"{metric}_low": number(
+            "lower end of the 95% interval; null under 3 replicates, and of compiled cells, whose replicates share one "
+            "compilation"
+        ),
         f"{metric}_high": number("upper end"),
     }
 

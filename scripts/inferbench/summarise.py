@@ -2,7 +2,8 @@
 
 Only valid replicates count. A cell's centre is taken over replicates of one device model. Its ratio to
 the baseline compares replicates of both cells on one and the same card, or what they differ by on each of
-several: two cards of one model differ by more than many of the effects looked for.
+several: two cards of one model differ by more than many of the effects looked for. Replicates of a compiled cell
+find one compilation on disk, so such a cell has a centre, but no interval and no comparison.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def summarise(measurements: pd.DataFrame, baseline: dict[str, str | int]) -> pd.
         "replicates_valid": count(summarised),
         "model_source": rows.groupby("cell", sort=False)["model_source"].first().array,
         "device_name": device.array,
-        **_centres(rows, code, summarised, len(names)),
+        **_centres(rows, code, summarised, shares_compilation(cells)),
         **{size: rows.groupby("cell", sort=False)[size].max().array for size in schema.SIZES},
         **_against_baseline(rows, cells, code, valid, summarised, baseline),
     }
@@ -142,13 +143,20 @@ def _flags(rows: pd.DataFrame, names: pd.Index) -> pd.api.extensions.ExtensionAr
     return each.groupby("cell")["flag"].agg(",".join).reindex(names, fill_value="").array
 
 
-def _centres(rows: pd.DataFrame, code: np.ndarray, summarised: np.ndarray, count: int) -> dict:
+def shares_compilation(table: pd.DataFrame) -> np.ndarray:
+    """Of each row whether it is of a cell whose replicates share a compilation."""
+    return table["execution"].eq("compiled").to_numpy(bool)
+
+
+def _centres(rows: pd.DataFrame, code: np.ndarray, summarised: np.ndarray, one: np.ndarray) -> dict:
+    """one: of each cell whether its replicates share a compilation."""
     columns = {}
     for metric in schema.METRICS:
         values = _numbers(rows.loc[summarised, metric])
         there = ~np.isnan(values)
-        table = statistics.stack(values[there], code[summarised][there], count)
+        table = statistics.stack(values[there], code[summarised][there], len(one))
         centre, low, high = statistics.interval(table)
+        low[one] = high[one] = np.nan
         for suffix, ends in (("", centre), ("_low", low), ("_high", high)):
             columns[metric + suffix] = _nullable(ends)
     return columns
@@ -173,6 +181,10 @@ def _against_baseline(
     tables = statistics.stack(rates[timed], groups["group"].to_numpy(), group.ngroups)
     pairs = _pairs(groups.drop_duplicates("group"), target)
     compared, found = _compared(pairs[~is_baseline[pairs["cell"]]], tables)
+    one = shares_compilation(cells)
+    one = (one | one[target])[compared]
+    for of_replicates in (found.low, found.high, found.p):
+        of_replicates[one] = np.nan
     p_adjusted = statistics.adjust(found.p)
 
     names = ("ratio", "ratio_low", "ratio_high", "p_adjusted")
@@ -192,7 +204,8 @@ def _against_baseline(
     }
     finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same card")
     finding = finding.astype(object)
-    finding[compared] = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
+    verdicts = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
+    finding[compared] = np.where(one, statistics.ONE_COMPILATION, verdicts)
     return {
         "is_baseline": is_baseline,
         **{name: _nullable(values) for name, values in columns.items()},

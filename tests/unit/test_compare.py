@@ -226,3 +226,11 @@ def test_many_cells_still_fit_a_figure():
     figure = compare_campaigns.draw(comparison)
     assert len(figure.axes[0].get_yticks()) == compare_campaigns.MOST_ROWS < 80
     assert any("60 of 80 rows" in text.get_text() for text in figure.texts)
+
+
+def test_a_compiled_cell_has_a_ratio_and_no_finding():
+    a, b = (campaign(factor, seed).assign(execution="compiled") for factor, seed in ((1.0, 0), (0.9, 1)))
+    comparison = compare(a, b)
+    assert comparison["ratio"].notna().all() and set(comparison["finding"]) == {"one compilation"}
+    ends = ["a_low", "a_high", "b_low", "b_high", "low", "high", "p_adjusted"]
+    assert comparison[ends].isna().all(axis=None)

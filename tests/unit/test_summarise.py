@@ -262,3 +262,36 @@ def test_drift_reads_start_times_of_valid_replicates():
     trend = drift(measurements)
     assert (trend.tau, trend.pairs) == (1.0, 6)
     assert trend.percent_per_hour == pytest.approx(1.0)
+
+
+def test_replicates_of_a_compiled_cell_give_a_centre_and_nothing_about_another_compilation():
+    """Tokens/s of one compilation's replicates; the next compilation of such a cell gave 3% and 7% less."""
+    measurements = measured({"bf16": [163.3, 162.6, 163.6], "nf4": [80.0, 80.1, 79.9], "int8": [200.0, 200.1, 199.9]})
+    captured = summary_of(measurements)
+    compiled = summary_of(measurements.assign(execution="compiled"))
+    for metric in schema.METRICS:
+        assert compiled[metric].equals(captured[metric])
+        assert compiled[[f"{metric}_low", f"{metric}_high"]].isna().all(axis=None)
+    assert compiled["ratio"].equals(captured["ratio"])
+    assert compiled[["ratio_low", "ratio_high", "p_adjusted"]].isna().all(axis=None)
+    assert compiled["finding"].to_dict() == {
+        "bf16": "baseline",
+        "nf4": "one compilation",
+        "int8": "one compilation",
+    }
+    assert captured.loc["nf4", "finding"] == "slower"
+
+
+def test_a_compiled_baseline_judges_no_cell_and_takes_no_part_in_the_others_tests():
+    measurements = measured({"bf16": [100.0, 100.1, 99.9], "nf4": [80.0, 80.1, 79.9]})
+    modes = [measurements.assign(execution=mode) for mode in ("compiled", "cuda_graph")]
+    for own, mode in zip(modes, ("compiled", "cuda_graph"), strict=True):
+        own["cell"] = own["cell"] + mode
+    both = pd.concat(modes, ignore_index=True)
+    against_compiled = summarise(both, {"precision": "bf16", "execution": "compiled"})
+    assert against_compiled["finding"].tolist() == ["baseline", *["one compilation"] * 3]
+    # As many tests as without the compiled cells, so Benjamini and Hochberg's p is the same.
+    own = summarise(both, BASELINE).set_index("cell")
+    alone = summarise(modes[1], BASELINE).set_index("cell")
+    nf4 = alone.index[1]
+    assert own.loc[nf4, "p_adjusted"] == alone.loc[nf4, "p_adjusted"] and own.loc[nf4, "finding"] == "slower"
