@@ -14,6 +14,7 @@ import pandas as pd
 
 from inferbench.limits import Divergences, with_quantities
 from inferbench.statistics import MIN_DIFFERENCE
+from inferbench.verdicts import READ, TESTED, verdict
 
 SPEED = "decode_tokens_per_s"
 ONE_STREAM = "one stream"
@@ -82,7 +83,7 @@ class Advice:
 
 def advise(summary: pd.DataFrame, limits: Mapping[str, float], divergences: Divergences) -> list[Advice]:
     """One advice per model, workload and kind of device that has cells which ended ok, in the summary's
-    order; a model without such cells under a workload has one as well, without choices."""
+    order; a model without such cells under a workload has one as well, without choices. summary: `with_cards`."""
     # A cell that did not run has no device: it belongs to the first that the others of its group ran on.
     device = summary["device_name"].where(summary["status"] == "ok")
     device = device.fillna(device.groupby([summary["model"], summary["workload"]]).transform("first"))
@@ -90,17 +91,23 @@ def advise(summary: pd.DataFrame, limits: Mapping[str, float], divergences: Dive
     return [_advice(own, key[-1], limits, divergences) for key, own in summary.groupby(keys, sort=False)]
 
 
-def standings(fastest: pd.Series, others: pd.DataFrame, speed: str = SPEED) -> list[str]:
-    """How each of the others, none of them over 1% faster, stands to the fastest: `same` (within 1%, or the
-    intervals overlap), `apart` (they do not), or `observed` (apart, and an interval is missing).
+def standings(fastest: pd.Series, others: pd.DataFrame) -> list[str]:
+    """How each of the others, none of them over 1% faster, stands to the fastest: `slower` where the table's test found
+    that, `same` (within 1%, intervals overlap, or the test found nothing of the kind), else `observed`."""
+    rows = others[[*READ, SPEED]].to_dict("records")
+    found = np.array([verdict(other, fastest).finding for other in rows], dtype=object)
+    tested = np.isin(found, TESTED)
+    near = ~tested & (by_intervals(fastest, others, SPEED) == "same")
+    return np.select([found == "slower", tested | near], ["slower", "same"], "observed").tolist()
 
-    speed: the column to judge by, more being better, with its ends `_low` and `_high`.
-    """
-    rates, high = (others[name].to_numpy(float, na_value=np.nan) for name in (speed, f"{speed}_high"))
-    low = np.nan if pd.isna(fastest[f"{speed}_low"]) else float(fastest[f"{speed}_low"])
-    near = fastest[speed] < (1 + MIN_DIFFERENCE) * rates
-    unknown = np.isnan(high) | np.isnan(low)
-    return np.select([near | (high >= low), unknown], ["same", "observed"], "apart").tolist()
+
+def by_intervals(best: pd.Series, others: pd.DataFrame, metric: str) -> np.ndarray:
+    """What intervals alone say of the best and each of the others: `same` (within 1%, or they overlap), `unknown` (one
+    is missing), else `apart`. metric: the column to judge by, more being better, with its ends `_low` and `_high`."""
+    values, high = (others[name].to_numpy(float, na_value=np.nan) for name in (metric, f"{metric}_high"))
+    low = np.nan if pd.isna(best[f"{metric}_low"]) else float(best[f"{metric}_low"])
+    near = (best[metric] < (1 + MIN_DIFFERENCE) * values) | (high >= low)
+    return np.select([near, np.isnan(high) | np.isnan(low)], ["same", "unknown"], "apart")
 
 
 def _advice(own: pd.DataFrame, device: str, limits: Mapping[str, float], divergences: Divergences) -> Advice:

@@ -1,6 +1,6 @@
 """The advice as the report opens with it: cards of short texts, every number computed.
 
-An order is a finding only where intervals tell cells apart; whether a limit is kept by the whole interval
+An order is a finding only where the table's test found it; whether a limit is kept by the whole interval
 or by its centre alone is said, and so is what was not measured.
 """
 
@@ -18,7 +18,6 @@ from inferbench.costs import ENERGY
 from inferbench.limits import QUANTITIES, Divergences
 from inferbench.presentation import (
     STATUS_WORDS,
-    also_differ,
     cell_words,
     counted,
     ends,
@@ -28,6 +27,7 @@ from inferbench.presentation import (
 )
 from inferbench.schema import AXES
 from inferbench.statistics import MIN_DIFFERENCE, MIN_REPLICATES
+from inferbench.verdicts import verdict
 
 #: Tokens per second with the prefill.
 WHOLE = "whole_tokens_per_s"
@@ -230,25 +230,25 @@ def _order(choice: Choice) -> Iterator[str]:
         )
     close = rivals[rivals["standing"] == "same"]
     if len(close):
-        yield f"Not told apart from it (within 1%, or intervals overlap): {_listed(close)}."
+        yield f"Not told apart from it (within 1%, by the test, or intervals overlap): {_listed(close)}."
     elif len(rivals):
         second = rivals.iloc[0]
-        differ = also_differ(second, best)
+        found = verdict(second, best)
         basis = (
-            f"{differ}; their intervals do not overlap"
-            if second["standing"] == "apart"
-            else f" in these runs{differ}, but an order without intervals is no finding"
+            f" ({found.words})"
+            if second["standing"] == "slower"
+            else f" in these runs ({found.words}), which is no finding"
         )
         yield (
             f"Next is {cell_words(second)} at {_rate(second)}, {_loss(second, best)} slower{basis}"
             f"{_with_prefill(second, best)}."
         )
-        told = rivals[rivals["standing"] == "apart"]
-        if second["standing"] != "apart" and len(told):
+        told = rivals[rivals["standing"] == "slower"]
+        if second["standing"] != "slower" and len(told):
             third = told.iloc[0]
             yield (
-                f"Of those with intervals the next is {cell_words(third)} at {_rate(third)},"
-                f" {_loss(third, best)} slower{also_differ(third, best)}; their intervals do not overlap."
+                f"Of those that are tested against it the next is {cell_words(third)} at {_rate(third)},"
+                f" {_loss(third, best)} slower ({verdict(third, best).words})."
             )
     elif choice.candidates > 1:
         yield "No other cell is known to keep the limits."
@@ -303,7 +303,8 @@ def _costs(costs: list[Cost], best: pd.Series) -> Iterator[str]:
             yield f"{subject} nothing that can be told: {instead} is not told apart from this cell."
         else:
             runs = " in these runs" if cost.standing == "observed" else ""
-            yield f"{subject} {_loss(best, cost.fastest)} of the speed{runs}{also_differ(best, cost.fastest)}: {instead}."
+            words = verdict(best, cost.fastest).words
+            yield f"{subject} {_loss(best, cost.fastest)} of the speed{runs} ({words}): {instead}."
     if free:
         yield f"Dropping the limit on {' or '.join(free)} alone would gain nothing: the same cell stays fastest."
 
@@ -352,7 +353,9 @@ def _rate(row: pd.Series) -> str:
 
 
 def _loss(slower: pd.Series, faster: pd.Series) -> str:
-    return f"{number(100 * (1 - slower[SPEED] / faster[SPEED]))}%"
+    found = verdict(slower, faster)
+    ratio = found.ratio if found.finding == "slower" else slower[SPEED] / faster[SPEED]
+    return f"{number(100 * (1 - ratio))}%"
 
 
 def _listed(rows: pd.DataFrame, most: int = 3) -> str:

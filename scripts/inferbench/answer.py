@@ -1,11 +1,12 @@
 """What each choice changes, in sentences computed from a campaign's summary; what to run is `advice`.
 
 A sentence claims no more than the table holds: flagged cells are not ranked, differences under 1%
-are not findings, and without intervals an order is an observation. Cells are compared on one device.
+are not findings, and an order is what the table's own test found. Cells are compared on one device.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,14 +16,9 @@ import pandas as pd
 
 from inferbench.cell_means import row_label
 from inferbench.presentation import (
-    APART,
-    NO_INTERVALS,
     STATUS_WORDS,
-    also_differ,
     at_setting,
-    base_of,
     byte_unit,
-    certainty,
     change,
     counted,
     model_label,
@@ -33,6 +29,7 @@ from inferbench.presentation import (
     weights_source,
 )
 from inferbench.statistics import MIN_DIFFERENCE, TOO_FEW
+from inferbench.verdicts import NOT_TESTED, OPPOSITE, READ, WORDS, of_pair
 
 SPEED, PREFILL = "decode_tokens_per_s", "prefill_tokens_per_s"
 AXES = ["precision", "attention", "execution", "batch_size"]
@@ -166,8 +163,7 @@ def _memory(ok: pd.DataFrame, size: str, what: str, reference: str | None) -> It
 def _effects(ranked: pd.DataFrame, setting: dict[str, object]) -> Iterator[tuple[str, str]]:
     """(axis, what another value of it changed), over the pairs of cells that are alike in all else."""
     # A pair copies every column of both cells.
-    ends = [f"{speed}{end}" for speed in (SPEED, PREFILL) for end in ("", "_low", "_high")]
-    ranked = ranked[[*AXES, *ends, "cards", "shares", "flagged"]]
+    ranked = ranked[[*AXES, SPEED, PREFILL, *READ]]
     for axis in AXES:
         values = list(dict.fromkeys(ranked[axis]))
         values = precision_order(values) if axis == "precision" else values
@@ -193,55 +189,42 @@ def _crossings(ranked: pd.DataFrame, reference: str | None) -> Iterator[str]:
         for precision in precision_order(own["precision"]) if len(base) else []:
             pairs = own[own["precision"] == precision].merge(base, on="batch_size", suffixes=("", "_base"))
             pairs = pairs.set_index("batch_size").sort_index()
-            ratios = (pairs[SPEED] / pairs[f"{SPEED}_base"]).astype(float)
-            sure, notes = _certainties(pairs, SPEED)
-            # What is left of a cell that did not come to rest orders nothing.
-            may_order = (sure == APART) | (
-                (sure == NO_INTERVALS) & ~pairs["flagged"] & ~pairs["flagged_base"]
-            )
-            told = [
-                batch
-                for batch, ratio in ratios.items()
-                if abs(ratio - 1) >= MIN_DIFFERENCE and may_order[batch]
-            ]
-            signs = np.sign(ratios[told] - 1)
-            turns = [(last, first) for last, first in pairwise(signs.index) if signs[last] != signs[first]]
+            found = {batch: of_pair(pair) for batch, pair in pairs.to_dict("index").items()}
+            told = [batch for batch, own in found.items() if own.finding in OPPOSITE]
+            turns = [two for two in pairwise(told) if found[two[0]].finding != found[two[1]].finding]
             if len(turns) != 1:
                 continue
             [(last, first)] = turns
-            word = {1: "faster", -1: "slower"}
             # Only where each batch beyond is told apart does the order hold for all of them.
-            below, above = ratios.index[ratios.index <= last], ratios.index[ratios.index >= first]
+            below, above = pairs.index[pairs.index <= last], pairs.index[pairs.index >= first]
             until = "up to" if len(below) > 1 and below.isin(told).all() else "at"
             since = "from" if len(above) > 1 and above.isin(told).all() else "at"
+            before, beyond = found[last], found[first]
             yield (
-                f"{precision} is {word[signs[last]]} than {reference} {until} batch size {last}"
-                f" ({change(ratios[last])}, {notes[last]}) and {word[signs[first]]} {since} {first}"
-                f" ({change(ratios[first])}, {notes[first]}), at attention {attention}, execution {execution}."
+                f"{precision} is {before.finding} than {reference} {until} batch size {last}"
+                f" ({change(before.ratio)}, {before.words}) and {beyond.finding} {since} {first}"
+                f" ({change(beyond.ratio)}, {beyond.words}), at attention {attention}, execution {execution}."
             )
 
 
 def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     """The change of each pair where they are few, else the least, the greatest and the mean."""
-    ratios = (pairs[speed] / pairs[f"{speed}_base"]).astype(float)
+    found = [of_pair(pair, speed) for pair in pairs.to_dict("records")]
+    ratios = pd.Series([own.ratio for own in found], pairs.index)
     over = np.maximum(ratios, 1 / ratios) >= MIN_RATIO
     of_pairs = f"in {counted(len(pairs), 'pair')} of cells"
     if not over.any():
         return f"differs by less than 1% {of_pairs}, which is no finding"
-    sure, notes = _certainties(pairs, speed)
     if len(pairs) <= MOST_LISTED:
         varying = [axis for axis in rest if pairs[axis].nunique() > 1]
         each = []
-        for (_, row), ratio, note in zip(pairs.iterrows(), ratios, notes, strict=True):
+        for (_, row), own in zip(pairs.iterrows(), found, strict=True):
             where = f" at {row_label(row, varying)}" if varying else ""
-            each.append(f"{change(ratio, *ratios)}{where} ({note})")
+            each.append(f"{change(own.ratio, *ratios)}{where} ({own.words})")
         return "; ".join(each)
-    known = sure != NO_INTERVALS
-    basis = (
-        f"intervals apart in {(over & (sure == APART)).sum()} of {known.sum()}"
-        if known.any()
-        else NO_INTERVALS
-    )
+    counts = Counter(WORDS.get(own.finding, own.finding) for own in found)
+    basis = ", ".join(f"{count} {words}" for words, count in counts.items())
+    basis = NOT_TESTED if set(counts) == {NOT_TESTED} else basis
     size = change(ratios.min(), *ratios)
     if size != (most := change(ratios.max(), *ratios)):
         size += f" to {most},"
@@ -255,10 +238,3 @@ def _effect(pairs: pd.DataFrame, speed: str, rest: list[str]) -> str:
     apart += f"; on other shares of the same cards in {shares}" if shares else ""
     apart += f"; flagged replicates left out in {flagged}" if flagged else ""
     return f"{size} {of_pairs} ({basis}){apart}"
-
-
-def _certainties(pairs: pd.DataFrame, speed: str) -> tuple[pd.Series, pd.Series]:
-    """(how sure the order of each pair is; the same with what else the two differ by, in words)."""
-    ends = pairs[[f"{speed}{end}{side}" for side in ("", "_base") for end in ("_low", "_high")]]
-    sure = pd.Series([certainty((a, b), (c, d)) for a, b, c, d in ends.itertuples(index=False)], pairs.index)
-    return sure, sure + [also_differ(pair, base_of(pair)) for pair in pairs.to_dict("records")]

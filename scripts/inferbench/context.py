@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from inferbench.presentation import also_differ, axes_words, certainty, change, number
+from inferbench.presentation import axes_words, change, number
+from inferbench.verdicts import verdict
 
 RATES = {"prefill_tokens_per_s": "prefill", "decode_tokens_per_s": "decode"}
 ALIKE = ["model", "precision", "attention", "execution", "batch_size", "device_name", "new_tokens"]
@@ -23,17 +24,15 @@ def context_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iter
         short, long = own.iloc[0], own.iloc[-1]
         if short["length"] == long["length"]:
             continue
-        changes = [
-            f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
-            f" ({change(long[rate] / short[rate])}, {_certainty(short, long, rate)}{also_differ(short, long)})"
-            for rate, what in RATES.items()
-            if pd.notna(short[rate]) and pd.notna(long[rate])
-        ]
+        changes = []
+        for rate, what in RATES.items():
+            if pd.notna(short[rate]) and pd.notna(long[rate]):
+                found = verdict(long, short, rate)
+                changes.append(
+                    f"{what} {number(short[rate])} to {number(long[rate])} tokens/s"
+                    f" ({change(found.ratio)}, {found.words})"
+                )
         yield (
             f"{axes_words(short, ALIKE[:5])}: from {short['length']:,} to {long['length']:,} tokens of prompt"
             f" {' and '.join(changes)}."
         )
-
-
-def _certainty(short: pd.Series, long: pd.Series, rate: str) -> str:
-    return certainty(*((row[f"{rate}_low"], row[f"{rate}_high"]) for row in (short, long)))

@@ -6,10 +6,9 @@ taken apart, so its energy has the prefill in it.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from inferbench.advice import standings
+from inferbench.advice import by_intervals
 from inferbench.presentation import cell_words, counted, model_label, number
 from inferbench.schema import AXES
 
@@ -76,19 +75,21 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
     if table["joules"].notna().any():
         generate = (table["joules"].notna() & (table["execution"] == "generate")).any()
         whole = "; that of generate, which cannot be taken apart, has its prefill in it" if generate else ""
-        sentences.append(f"Energy is of decoding, without the prefill{whole}.")
+        sentences.append(
+            f"Energy is of decoding, without the prefill{whole}. The order is that of centres: no test stands behind it."
+        )
     return sentences
 
 
 def _thriftiest(cells: pd.DataFrame) -> str:
-    """The cell with the most tokens per joule, and how sure it is that no other of these has more."""
+    """The cell with the most tokens per joule, and which others have as many or lack an interval."""
     cells = cells.sort_values(THRIFT, ascending=False, kind="stable")
     best, others = cells.iloc[0], cells.iloc[1:]
-    standing = np.array(standings(best, others, THRIFT), dtype=object)
+    standing = by_intervals(best, others, THRIFT)
     words = f"{number(best[THRIFT])} tokens/J ({cell_words(best)})"
     if len(near := others[standing == "same"]):
         words += f", not told apart from {' or '.join(cell_words(row) for _, row in near.iterrows())}"
-    if unknown := int((standing == "observed").sum()):
+    if unknown := int((standing == "unknown").sum()):
         words += f", no intervals against {counted(unknown, 'other cell')}"
     return words
 

@@ -27,7 +27,8 @@ FIGURES = (
         "Every combination, fastest first",
         "Decode tokens per second of the whole batch, for the smallest and the largest batch size of each model and "
         "workload. Large marks are centres across replicates, small ones below them the replicates (fresh processes); "
-        "bars are 95% intervals, where there are 3 replicates or more. Hollow marks carry a flag that forbids ranking.",
+        "bars are 95% intervals, where there are 3 replicates or more; of compiled cells, whose replicates share one "
+        "compilation, there are none. Hollow marks carry a flag that forbids ranking.",
         "Answer",
     ),
     Figure(
@@ -36,8 +37,8 @@ FIGURES = (
         "Memory and decode speed by precision",
         "What a precision costs in memory and gives in speed, all else held at the baseline's setting; where that is not "
         "captured and several precisions ran captured, these are below it on the same scale. Points are replicates "
-        "(fresh processes); whiskers, where there are 3 replicates or more, are 95% intervals. Hollow bars and points "
-        "carry a flag that forbids ranking them.",
+        "(fresh processes); whiskers, where there are 3 replicates or more, are 95% intervals, which compiled cells do not "
+        "have. Hollow bars and points carry a flag that forbids ranking them.",
         "Precision",
     ),
     Figure(
@@ -45,7 +46,8 @@ FIGURES = (
         "plot_throughput",
         "Decode throughput against batch size",
         "Tokens per second of the whole batch while decoding. Large marks are centres across replicates, "
-        "small ones the replicates, whiskers 95% intervals; hollow marks carry a flag that forbids ranking.",
+        "small ones the replicates, whiskers 95% intervals, which compiled cells do not have; hollow marks carry a flag "
+        "that forbids ranking.",
         "Batch size",
     ),
     Figure(

@@ -17,7 +17,6 @@ STATUS_WORDS = {
     "skipped": "skipped",
     "missing": "missing",
 }
-NO_INTERVALS, OVERLAP, APART = "no intervals", "intervals overlap", "intervals apart"
 #: What is held fixed while precisions are compared.
 SETTING = ["attention", "execution", "workload", "batch_size"]
 
@@ -72,13 +71,6 @@ def change(ratio: float, *among: float) -> str:
     return f"×{number(ratio)}" if twofold else f"{100 * (ratio - 1):+.1f}%"
 
 
-def certainty(one: tuple[float, float], other: tuple[float, float]) -> str:
-    """How sure an order is, from the ends (low, high) of both intervals: NO_INTERVALS, OVERLAP or APART."""
-    if pd.isna([*one, *other]).any():
-        return NO_INTERVALS
-    return APART if one[0] > other[1] or one[1] < other[0] else OVERLAP
-
-
 def also_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """', different cards, flagged replicates left out', as far as that holds of two rows of a summary `with_cards`."""
     notes = ""
@@ -86,12 +78,12 @@ def also_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
         notes = ", different cards"
     elif one["shares"] != other["shares"]:
         notes = ", other shares of the same cards"
-    return notes + (", flagged replicates left out" if one["flagged"] or other["flagged"] else "")
+    return notes + left_out(one, other)
 
 
-def base_of(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """What `also_differ` reads of the second row of a merged pair."""
-    return {name: pair[f"{name}_base"] for name in ("cards", "shares", "flagged")}
+def left_out(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """', flagged replicates left out', where that holds of either row of a summary `with_cards`."""
+    return ", flagged replicates left out" if one["flagged"] or other["flagged"] else ""
 
 
 def interval_words(low: float, high: float) -> str:

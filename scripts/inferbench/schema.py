@@ -196,6 +196,9 @@ summary = pa.DataFrameSchema(
         **{key: column for metric in METRICS for key, column in _interval(metric).items()},
         **{size: integer("largest of the replicates") for size in SIZES},
         "is_baseline": column("boolean", "the campaign's baseline cell", nullable=False),
+        "baseline_cell": text(
+            "the cell that this one is compared with; null of a baseline, and where there is none"
+        ),
         "ratio": number("decode tokens/s over the baseline cell's, same card"),
         "ratio_low": number("lower end of its 95% interval"),
         "ratio_high": number("upper end"),

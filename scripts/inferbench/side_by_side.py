@@ -15,15 +15,11 @@ import pandas as pd
 from inferbench.cell_means import row_label
 from inferbench.page_tables import Table, table_of, with_interval
 from inferbench.presentation import (
-    NO_INTERVALS,
-    OVERLAP,
-    also_differ,
-    certainty,
     number,
     precision_order,
     split_axes,
 )
-from inferbench.statistics import MIN_DIFFERENCE
+from inferbench.verdicts import OPPOSITE, READ, TESTED, verdict
 
 SPEED = "decode_tokens_per_s"
 HOST, CAPTURED = "generate", ["cuda_graph", "compiled"]
@@ -46,9 +42,7 @@ def both_ways(summary: pd.DataFrame) -> pd.DataFrame:
         "gpu_busy_fraction",
         "decode_mbu",
         "model_source",
-        "cards",
-        "shares",
-        "flagged",
+        *READ,
     ]
     wide = ranked.pivot(index=AXES, columns="execution", values=columns)
     declared = pd.MultiIndex.from_frame(ranked[AXES].drop_duplicates())
@@ -128,16 +122,12 @@ def reversals(wide: pd.DataFrame, baseline: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _against(both: pd.DataFrame, execution: str) -> tuple[int, str]:
-    """(1 where the first of two cells is faster, -1 slower, 0 where intervals do not tell; the same in words)."""
+    """(1 where the first of two cells is faster, -1 slower, 0 where the table's test does not tell; the same in words)."""
     ran = both.xs(execution, axis=1, level=1)
     one, other = ran[SPEED]
-    sure = certainty(*ran[[f"{SPEED}_low", f"{SPEED}_high"]].itertuples(index=False, name=None))
-    rates = f"({number(one)} and {number(other)} tokens/s, {sure}{also_differ(ran.iloc[0], ran.iloc[1])})"
-    ratio = one / other
-    if sure == NO_INTERVALS:
-        return 0, f"no order can be told {rates}"
-    if sure == OVERLAP or 1 / (1 + MIN_DIFFERENCE) <= ratio <= 1 + MIN_DIFFERENCE:
-        return 0, f"not told apart {rates}"
-    faster = ratio > 1
-    size = f"{number(100 * abs(ratio - 1))}% {'faster' if faster else 'slower'}"
-    return (1 if faster else -1), f"{size} {rates}"
+    found = verdict(*ran.to_dict("records"))
+    rates = f"({number(one)} and {number(other)} tokens/s, {found.words})"
+    if found.finding in OPPOSITE:
+        size = f"{number(100 * abs(found.ratio - 1))}% {found.finding}"
+        return (1 if found.finding == "faster" else -1), f"{size} {rates}"
+    return 0, f"{'not told apart' if found.finding in TESTED else 'no order can be told'} {rates}"

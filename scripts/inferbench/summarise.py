@@ -18,6 +18,8 @@ import pandas as pd
 from inferbench import schema, statistics
 
 RATIO_METRIC = "decode_tokens_per_s"
+#: The finding of a cell that shares no card with its baseline.
+OTHER_CARDS = "no baseline on the same card"
 
 
 class BaselineError(ValueError):
@@ -69,7 +71,7 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     """The summary with what two of its cells differ by beside what they are compared for.
 
     Columns: `cards` and `shares` of the summarised replicates, as `ran_on`; `flagged`, whether a flag left out
-    replicates that ended ok.
+    replicates that ended ok; `baseline_cell`, '' where there is none.
     """
     flagged = (measurements["status"] == "ok") & ~measurements["valid"].astype(bool)
     summarised = summarised_rows(measurements, summary)
@@ -78,6 +80,7 @@ def with_cards(summary: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFram
     return summary.assign(
         **{name: [ran.get(cell, nowhere)[name] for cell in summary["cell"]] for name in nowhere},
         flagged=summary["cell"].isin(measurements.loc[flagged, "cell"]),
+        baseline_cell=summary["baseline_cell"].fillna(""),
     )
 
 
@@ -202,12 +205,13 @@ def _against_baseline(
         "no baseline cell": target < 0,
         "no valid rate of the baseline": ~has_rate[target],
     }
-    finding = np.select(list(reasons.values()), list(reasons), "no baseline on the same card")
+    finding = np.select(list(reasons.values()), list(reasons), OTHER_CARDS)
     finding = finding.astype(object)
     verdicts = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
     finding[compared] = np.where(one, statistics.ONE_COMPILATION, verdicts)
     return {
         "is_baseline": is_baseline,
+        "baseline_cell": np.where(is_baseline | (target < 0), None, cells["cell"].to_numpy(object)[target]),
         **{name: _nullable(values) for name, values in columns.items()},
         "finding": finding,
     }

@@ -13,9 +13,6 @@ import pandas as pd
 from inferbench import statistics
 from inferbench.cell_means import row_label
 from inferbench.presentation import (
-    also_differ,
-    base_of,
-    certainty,
     change,
     counted,
     model_label,
@@ -24,6 +21,7 @@ from inferbench.presentation import (
 )
 from inferbench.side_by_side import CAPTURED
 from inferbench.summarise import summarised_rows
+from inferbench.verdicts import of_pair
 
 READ, UNREAD = "tpot_ms", "tpot_unread_ms"
 AXES = ["execution", "attention", "precision", "workload", "batch_size"]
@@ -57,21 +55,15 @@ def wait_sentences(measurements: pd.DataFrame, summary: pd.DataFrame) -> Iterato
 
 def _times(measurements: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """The captured cells of the summary whose unread steps were timed, with the centres of both times in ms over
-    their valid replicates, and the ends `_low` and `_high` of the unread one's interval."""
+    their valid replicates."""
     cells = summary[summary["valid"] & summary["execution"].isin(CAPTURED)]
     rows = summarised_rows(measurements[measurements[UNREAD].notna()], cells)
     cells = cells[cells["cell"].isin(rows["cell"])].reset_index(drop=True)
     code = pd.Index(cells["cell"]).get_indexer(rows["cell"])
-    read, unread = (
-        statistics.interval(statistics.stack(rows[time].to_numpy(float), code, len(cells)))
-        for time in (READ, UNREAD)
-    )
     return cells.assign(
         **{
-            READ: read.centre,
-            UNREAD: unread.centre,
-            f"{UNREAD}_low": unread.low,
-            f"{UNREAD}_high": unread.high,
+            time: statistics.centre(statistics.stack(rows[time].to_numpy(float), code, len(cells)))
+            for time in (READ, UNREAD)
         }
     )
 
@@ -88,8 +80,6 @@ def _without_it(own: pd.DataFrame, waiting: pd.Index) -> Iterator[str]:
         told = []
         for _, row in these.iterrows():
             unread, read = (change(row[f"{time}_base"] / row[time]) for time in (UNREAD, READ))
-            sure = certainty(*((row[f"{UNREAD}_low{of}"], row[f"{UNREAD}_high{of}"]) for of in ("", "_base")))
-            told.append(
-                f"{row_label(row, varying)} {unread} ({sure}{also_differ(row, base_of(row))}; read: {read})".lstrip()
-            )
+            words = of_pair(row, UNREAD).words
+            told.append(f"{row_label(row, varying)} {unread} ({words}; read: {read})".lstrip())
         yield f"attention {attention} instead of {reference}, decode speed of unread tokens: {'; '.join(told)}."

@@ -13,7 +13,7 @@ times that. A token of a stream takes 1000 x batch / speed ms, the first one fou
 from inferbench.advice import advise
 from inferbench.advice_words import opening
 from inferbench.limits import Divergence
-from made_up_tables import demo_cells, demo_measurements
+from made_up_tables import demo_cells, demo_measurements, judged_cells, spread
 
 #: nats, all measured
 KL = {
@@ -34,6 +34,16 @@ def with_intervals(summary, share):
     for metric in ("decode_tokens_per_s", "ttft_ms", "tpot_ms"):
         ends[f"{metric}_low"], ends[f"{metric}_high"] = (summary[metric] * (1 + s) for s in (-share, share))
     return summary.assign(**ends, replicates_valid=summary["replicates_valid"] * 3)
+
+
+def judged(rates, share=0.002, uuids=None, **axes):
+    """The summary with the workflow's own tests, against bf16: three replicates of each cell about its rate of `rates`,
+    on the card of its precision in `uuids` or on one card."""
+    measurements = demo_measurements(
+        **{"attention": ("sdpa",), "batch_size": (1,), **axes, "replicate": (1, 2, 3)}
+    )
+    card = measurements["precision"].map(lambda precision: (uuids or {}).get(precision, "GPU-1"))
+    return judged_cells(spread(measurements, rates, share).assign(device_uuid=card), {"precision": "bf16"})
 
 
 def choose(summary, limits=None, divergences=None):

@@ -12,7 +12,7 @@ from itertools import product
 import pandas as pd
 
 from inferbench import schema
-from inferbench.summarise import with_cards
+from inferbench.summarise import summarise, with_cards
 
 SPEED = {"fp32": 20.0, "bf16": 40.0, "int8": 10.0, "nf4": 25.0}
 WEIGHT_BYTES = {"fp32": 538_060_800, "bf16": 269_030_400, "int8": 162_900_000, "nf4": 119_000_000}
@@ -56,6 +56,17 @@ def demo_summary(measurements: pd.DataFrame) -> pd.DataFrame:
 def demo_cells(measurements: pd.DataFrame) -> pd.DataFrame:
     """The summary as sentences are told from it."""
     return with_cards(demo_summary(measurements), measurements)
+
+
+def spread(measurements: pd.DataFrame, rates: list[float], share: float) -> pd.DataFrame:
+    """Three replicates of each cell that decode at its rate of these, and at that share less and more."""
+    each = [rate * (1 + by) for rate in rates for by in (-share, 0.0, share)]
+    return measurements.assign(decode_tokens_per_s=pd.array(each, dtype="Float64"))
+
+
+def judged_cells(measurements: pd.DataFrame, baseline: dict) -> pd.DataFrame:
+    """The summary as the workflow makes it, with its tests, as sentences are told from it."""
+    return with_cards(summarise(measurements, baseline), measurements)
 
 
 def demo_provenance(measurements: pd.DataFrame) -> dict:

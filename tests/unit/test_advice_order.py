@@ -1,47 +1,59 @@
 """Cells that are told apart and cells that are not, and which of these is taken, on the tables of `made_up_advice`."""
 
 from inferbench.advice import ONE_STREAM
-from made_up_advice import KL, choose, named, say, table, with_intervals
+from made_up_advice import KL, choose, judged, named, say, table
 
 
-def test_cells_that_intervals_do_not_tell_apart_are_named():
-    summary = table(attention=("eager", "sdpa"))
-    # eager 40, sdpa 44: 2% to both sides keeps them apart, 8% does not.
-    apart = say(with_intervals(summary, 0.02))
+def test_cells_that_the_test_does_not_tell_apart_are_named():
+    """fp32 40 tokens/s against the baseline's 44: told apart by 0.5% between processes, and not by 8%."""
+    axes = {"precision": ("fp32", "bf16")}
+    apart = say(judged([40.0, 44.0], 0.005, **axes))
     assert (
-        "Next is bf16, eager, loop, batch 1 at 40.0 tokens/s (39.2 to 40.8), 9.09% slower; their intervals"
-        in apart
+        "Next is fp32, sdpa, loop, batch 1 at 40.0 tokens/s (39.5 to 40.5), 9.09% slower (a finding, p < 0.001)."
+        in (apart)
     )
-    assert "44.0 tokens/s (43.1 to 44.9) 95% interval, 3 replicates" in apart
-    close = say(with_intervals(summary, 0.08))
+    assert "44.0 tokens/s (43.5 to 44.5) 95% interval, 3 replicates" in apart
+    close = say(judged([40.0, 44.0], 0.08, **axes))
     assert (
-        "Not told apart from it (within 1%, or intervals overlap): bf16, eager, loop, batch 1 (40.0)."
+        "Not told apart from it (within 1%, by the test, or intervals overlap): fp32, sdpa, loop, batch 1 (39.9)."
         in close
     )
 
 
-def test_a_cost_within_the_intervals_is_none_that_can_be_told():
-    # int8 of 44 x 0.98 tokens/s keeps the limit that bf16 breaks.
-    summary = table(batch_size=(1,))
-    summary["peak_rss_bytes"] = [9, 2_000_000_000, 1_000_000_000, 9_000_000_000]
-    summary.loc[2, "decode_tokens_per_s"] = 43.12
-    words = say(with_intervals(summary, 0.03), {"memory_gb": 1.5})
+def test_what_is_not_tested_is_no_finding_however_far_its_intervals_are_apart():
+    """int8 44, nf4 40, bf16 20 tokens/s: the summary tests each of the first two against bf16 alone."""
+    axes = {"precision": ("bf16", "int8", "nf4")}
+    words = say(judged([20.0, 44.0, 40.0], **axes))
+    assert "9.09% slower in these runs (not tested), which is no finding." in words
+    assert (
+        "Of those that are tested against it the next is bf16, sdpa, loop, batch 1 at 20.0 tokens/s (19.9 to 20.1),"
+        " 54.5% slower (a finding, p < 0.001)." in words
+    )
+    compiled = judged([44.0, 20.0], precision=("bf16", "nf4"))
+    one = compiled.assign(execution="compiled", finding=["baseline", "one compilation"], p_adjusted=None)
+    assert "54.5% slower in these runs (one compilation behind the replicates), which is no finding." in say(
+        one
+    )
+
+
+def test_a_cost_within_the_noise_is_none_that_can_be_told():
+    """int8 of 43.12 tokens/s keeps the limit that bf16 of 44 breaks."""
+    axes = {"precision": ("bf16", "int8")}
+
+    def told(share):
+        summary = judged([44.0, 43.12], share, **axes)
+        return say(summary.assign(peak_rss_bytes=[2_000_000_000, 1_000_000_000]), {"memory_gb": 1.5})
+
     assert (
         "The limit on memory costs nothing that can be told: without it bf16, sdpa, loop, batch 1 at 44.0 tokens/s"
-        " (42.7 to 45.3) is not told apart from this cell." in words
+        " (40.8 to 47.4) is not told apart from this cell." in told(0.03)
     )
-    # 2% is told apart by narrow intervals.
-    assert "The limit on memory costs 2.00% of the speed: without" in say(
-        with_intervals(summary, 0.003), {"memory_gb": 1.5}
-    )
+    assert "The limit on memory costs 2.00% of the speed (a finding, p 0.0" in told(0.003)
 
 
-def test_under_one_per_cent_is_no_order_even_with_the_narrowest_intervals():
-    summary = table(batch_size=(1,))
-    summary.loc[2, "decode_tokens_per_s"] = 43.7  # 0.7% under bf16
-    assert "Not told apart from it (within 1%, or intervals overlap): int8" in say(
-        with_intervals(summary, 0.0001)
-    )
+def test_under_one_per_cent_is_no_order_even_without_any_noise():
+    words = say(judged([44.0, 43.7], 0.0001, precision=("bf16", "int8")))  # 0.7% less
+    assert "Not told apart from it (within 1%, by the test, or intervals overlap): int8" in words
 
 
 def test_of_equally_fast_cells_the_one_with_the_least_divergence():
@@ -84,7 +96,7 @@ def test_a_precision_that_leads_where_both_ran_is_named_beside_an_execution_that
 
 
 def test_the_next_cell_that_ran_on_another_card_says_so():
-    summary = with_intervals(table(), 0.01)
-    elsewhere = summary.assign(cards=summary["cards"].mask(summary["precision"] == "nf4", "GPU-2"))
-    assert "37.5% slower; their intervals do not overlap" in say(summary)
-    assert "37.5% slower, different cards; their intervals do not overlap" in say(elsewhere)
+    axes = {"precision": ("bf16", "nf4")}
+    assert "37.5% slower (a finding, p < 0.001)" in say(judged([44.0, 27.5], **axes))
+    elsewhere = say(judged([44.0, 27.5], uuids={"nf4": "GPU-2"}, **axes))
+    assert "37.5% slower in these runs (not compared, different cards), which is no finding." in elsewhere

@@ -30,7 +30,9 @@ def test_costs_follow_price_and_energy():
         in words
     )
     assert "at batch size 8: 2.00 tokens/J (bf16" in words
-    assert words.endswith("Energy is of decoding, without the prefill.")
+    assert words.endswith(
+        "Energy is of decoding, without the prefill. The order is that of centres: no test stands behind it."
+    )
     without_price = costs(summary, None)
     assert without_price["cost"].isna().all()
     assert "GPU hour" not in " ".join(cost_sentences(without_price, None))

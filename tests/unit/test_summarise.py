@@ -37,6 +37,9 @@ def test_a_row_per_cell_as_the_schema_has_it_in_order_of_first_appearance():
     assert list(summary.columns) == list(schema.summary.columns)
     assert summary["cell"].tolist() == measurements["cell"].unique().tolist()
     schema.validate(summary, schema.summary)
+    against = summary.set_index("cell")["baseline_cell"]
+    eager = "smollm2-135m--{}--eager--loop--short--b4".format
+    assert against[eager("nf4")] == eager("bf16") and pd.isna(against[eager("bf16")])
 
 
 def test_centre_interval_and_ratio_by_hand():
@@ -266,7 +269,9 @@ def test_drift_reads_start_times_of_valid_replicates():
 
 def test_replicates_of_a_compiled_cell_give_a_centre_and_nothing_about_another_compilation():
     """Tokens/s of one compilation's replicates; the next compilation of such a cell gave 3% and 7% less."""
-    measurements = measured({"bf16": [163.3, 162.6, 163.6], "nf4": [80.0, 80.1, 79.9], "int8": [200.0, 200.1, 199.9]})
+    measurements = measured(
+        {"bf16": [163.3, 162.6, 163.6], "nf4": [80.0, 80.1, 79.9], "int8": [200.0, 200.1, 199.9]}
+    )
     captured = summary_of(measurements)
     compiled = summary_of(measurements.assign(execution="compiled"))
     for metric in schema.METRICS:
