@@ -161,7 +161,7 @@ def draw(comparison: pd.DataFrame) -> plt.Figure:
         figure,
         "Campaign B against campaign A",
         "Ratio of geometric means with its 95% interval. Triangle: faster (up) or slower (down); dot: the "
-        "same; bar: unclear, too few replicates or one compilation. Inside the grey band (1%) nothing is a finding.",
+        "same; bar: unclear, too few replicates or a shared compilation. Inside the grey band (1%) nothing is a finding.",
         left_out if len(shown) < len(rows) else "",
         warning,
     )

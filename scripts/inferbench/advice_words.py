@@ -199,6 +199,7 @@ def _card(choice: Choice, advice: Advice, campaign: Mapping[str, Any], limits: M
     cell = Cell(**{axis: best[axis] for axis in AXES})
     certainty = "95% interval" if pd.notna(best[f"{SPEED}_low"]) else "no interval"
     certainty += f", {counted(best['replicates_valid'], 'replicate')}"
+    certainty += " that share a compilation" if best["execution"] == "compiled" else ""
     return Card(
         title, aim, cell_words(best), _rate(best), certainty, facts, sentences, command(campaign, cell)
     )

@@ -38,7 +38,7 @@ TABLE_SIZES = list(SIZES)[:5]
 #: Findings that say more beside a cell.
 FINDINGS = {
     statistics.TOO_FEW: "too few replicates on a shared card",
-    statistics.ONE_COMPILATION: "one compilation behind the replicates",
+    statistics.SHARED_COMPILATION: "replicates share a compilation",
     "no valid rate of the baseline": "the baseline may not be ranked",
 }
 #: A reason is given in full among the cells that are not ok.

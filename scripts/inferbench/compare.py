@@ -151,7 +151,7 @@ def _findings(table: pd.DataFrame) -> np.ndarray:
     found = statistics.Comparison(*(table[name].to_numpy() for name in ("ratio", "low", "high", "p")))
     better = table["metric"].map(schema.METRICS).to_numpy(str)
     finding = statistics.classify(found, table["p_adjusted"].to_numpy(), better)
-    finding[shares_compilation(table)] = statistics.ONE_COMPILATION
+    finding[shares_compilation(table)] = statistics.SHARED_COMPILATION
     no_a, no_b = ((table[f"replicates_{side}"] == 0).to_numpy() for side in ("a", "b"))
     names = [f"no valid value in {side}" for side in ("A or B", "A", "B")]
     return np.select([no_a & no_b, no_a, no_b], names, finding)

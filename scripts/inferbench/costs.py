@@ -69,14 +69,15 @@ def cost_sentences(table: pd.DataFrame, price_per_hour: float | None) -> list[st
             )
     for _, own in table[table["joules"].notna()].groupby(SUBJECT, sort=False, dropna=False):
         sentences += [
-            f"Most tokens per joule of {_subject(own.iloc[0], named)} at batch size {batch}: {_thriftiest(cells)}."
+            f"Most tokens per joule of {_subject(own.iloc[0], named)} at batch size {batch}, by its centre:"
+            f" {_thriftiest(cells)}."
             for batch, cells in own.groupby("batch_size")
         ]
     if table["joules"].notna().any():
         generate = (table["joules"].notna() & (table["execution"] == "generate")).any()
         whole = "; that of generate, which cannot be taken apart, has its prefill in it" if generate else ""
         sentences.append(
-            f"Energy is of decoding, without the prefill{whole}. The order is that of centres: no test stands behind it."
+            f"Energy is of decoding, without the prefill{whole}. Its differences are not tested."
         )
     return sentences
 

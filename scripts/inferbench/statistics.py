@@ -29,7 +29,7 @@ MIN_DIFFERENCE = 0.01
 TOO_FEW = "too few replicates"
 #: Of cells whose replicates share a compilation: three compilations of one cell gave 152, 157 and 163 tokens/s, where
 #: the replicates of each lay within 1%. They are one draw of what varies, however many there are.
-ONE_COMPILATION = "one compilation"
+SHARED_COMPILATION = "shared compilation"
 
 _RESAMPLES = 3999  # both ends are order statistics then: 0.025 x (3999 + 1) = the 100th
 _SEED = 20240229

@@ -208,7 +208,7 @@ def _against_baseline(
     finding = np.select(list(reasons.values()), list(reasons), OTHER_CARDS)
     finding = finding.astype(object)
     verdicts = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
-    finding[compared] = np.where(one, statistics.ONE_COMPILATION, verdicts)
+    finding[compared] = np.where(one, statistics.SHARED_COMPILATION, verdicts)
     return {
         "is_baseline": is_baseline,
         "baseline_cell": np.where(is_baseline | (target < 0), None, cells["cell"].to_numpy(object)[target]),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from inferbench.presentation import also_differ, left_out, number
-from inferbench.statistics import ONE_COMPILATION, TOO_FEW
+from inferbench.statistics import SHARED_COMPILATION, TOO_FEW
 from inferbench.summarise import OTHER_CARDS, RATIO_METRIC
 
 NOT_TESTED = "not tested"
@@ -24,7 +24,7 @@ TESTED = (*OPPOSITE, "same", "unclear")
 WORDS = {
     "same": "the same within 1%",
     TOO_FEW: "too few replicates on a shared card",
-    ONE_COMPILATION: "one compilation behind the replicates",
+    SHARED_COMPILATION: "replicates share a compilation",
     OTHER_CARDS: "not compared",
 }
 #: What is read of a row of a summary `with_cards`, beside the speed.

@@ -231,6 +231,6 @@ def test_many_cells_still_fit_a_figure():
 def test_a_compiled_cell_has_a_ratio_and_no_finding():
     a, b = (campaign(factor, seed).assign(execution="compiled") for factor, seed in ((1.0, 0), (0.9, 1)))
     comparison = compare(a, b)
-    assert comparison["ratio"].notna().all() and set(comparison["finding"]) == {"one compilation"}
+    assert comparison["ratio"].notna().all() and set(comparison["finding"]) == {"shared compilation"}
     ends = ["a_low", "a_high", "b_low", "b_high", "low", "high", "p_adjusted"]
     assert comparison[ends].isna().all(axis=None)

@@ -26,13 +26,11 @@ def test_costs_follow_price_and_energy():
     words = " ".join(cost_sentences(table, 3.6))
     assert "1.25 (bf16, sdpa, cuda_graph, batch 8)" in words
     assert (
-        "at batch size 1: 0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1), no intervals against 1 other cell."
+        "at batch size 1, by its centre: 0.500 tokens/J (nf4, sdpa, cuda_graph, batch 1), no intervals against 1 other cell."
         in words
     )
-    assert "at batch size 8: 2.00 tokens/J (bf16" in words
-    assert words.endswith(
-        "Energy is of decoding, without the prefill. The order is that of centres: no test stands behind it."
-    )
+    assert "at batch size 8, by its centre: 2.00 tokens/J (bf16" in words
+    assert words.endswith("Energy is of decoding, without the prefill. Its differences are not tested.")
     without_price = costs(summary, None)
     assert without_price["cost"].isna().all()
     assert "GPU hour" not in " ".join(cost_sentences(without_price, None))
@@ -46,7 +44,7 @@ def test_costs_of_workloads_are_told_apart():
     # At 0.001 a second, a million tokens take 10 000 s at 100 tokens/s and 20 000 s at 50.
     for workload, cost, tokens in (("p32n128", "10.0", "0.500"), ("p8192n128", "20.0", "0.250")):
         assert f"under workload {workload}, by its centre: {cost} (bf16" in words
-        assert f"under workload {workload} at batch size 1: {tokens} tokens/J (bf16" in words
+        assert f"under workload {workload} at batch size 1, by its centre: {tokens} tokens/J (bf16" in words
 
 
 def test_no_order_of_energy_inside_the_noise():

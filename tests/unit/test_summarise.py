@@ -281,8 +281,8 @@ def test_replicates_of_a_compiled_cell_give_a_centre_and_nothing_about_another_c
     assert compiled[["ratio_low", "ratio_high", "p_adjusted"]].isna().all(axis=None)
     assert compiled["finding"].to_dict() == {
         "bf16": "baseline",
-        "nf4": "one compilation",
-        "int8": "one compilation",
+        "nf4": "shared compilation",
+        "int8": "shared compilation",
     }
     assert captured.loc["nf4", "finding"] == "slower"
 
@@ -294,7 +294,7 @@ def test_a_compiled_baseline_judges_no_cell_and_takes_no_part_in_the_others_test
         own["cell"] = own["cell"] + mode
     both = pd.concat(modes, ignore_index=True)
     against_compiled = summarise(both, {"precision": "bf16", "execution": "compiled"})
-    assert against_compiled["finding"].tolist() == ["baseline", *["one compilation"] * 3]
+    assert against_compiled["finding"].tolist() == ["baseline", *["shared compilation"] * 3]
     # As many tests as without the compiled cells, so Benjamini and Hochberg's p is the same.
     own = summarise(both, BASELINE).set_index("cell")
     alone = summarise(modes[1], BASELINE).set_index("cell")
