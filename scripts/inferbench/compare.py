@@ -53,7 +53,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     rows_a, groups_a = _groups(a, cells)
     rows_b, groups_b = _groups(b, cells)
     pairs = _pairs(cells, groups_a, groups_b)
-    one = shares_compilation(pairs)
+    shared = shares_compilation(pairs)
     blocks = []
     for order, metric in enumerate(METRICS):
         table_a = _table(rows_a, metric, len(groups_a))[pairs["group_a"]]
@@ -61,7 +61,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         ratio, low, high, p = statistics.compare(table_b, table_a)
         side_a, side_b = statistics.interval(table_a), statistics.interval(table_b)
         for of_replicates in (low, high, p, side_a.low, side_a.high, side_b.low, side_b.high):
-            of_replicates[one] = np.nan
+            of_replicates[shared] = np.nan
         block = pairs[["place", "cell", "execution", "card_a", "card_b", "between_cards"]].assign(
             metric=metric,
             order=order,

@@ -151,15 +151,15 @@ def shares_compilation(table: pd.DataFrame) -> np.ndarray:
     return table["execution"].eq("compiled").to_numpy(bool)
 
 
-def _centres(rows: pd.DataFrame, code: np.ndarray, summarised: np.ndarray, one: np.ndarray) -> dict:
-    """one: of each cell whether its replicates share a compilation."""
+def _centres(rows: pd.DataFrame, code: np.ndarray, summarised: np.ndarray, shared: np.ndarray) -> dict:
+    """shared: of each cell whether its replicates share a compilation."""
     columns = {}
     for metric in schema.METRICS:
         values = _numbers(rows.loc[summarised, metric])
         there = ~np.isnan(values)
-        table = statistics.stack(values[there], code[summarised][there], len(one))
+        table = statistics.stack(values[there], code[summarised][there], len(shared))
         centre, low, high = statistics.interval(table)
-        low[one] = high[one] = np.nan
+        low[shared] = high[shared] = np.nan
         for suffix, ends in (("", centre), ("_low", low), ("_high", high)):
             columns[metric + suffix] = _nullable(ends)
     return columns
@@ -184,10 +184,10 @@ def _against_baseline(
     tables = statistics.stack(rates[timed], groups["group"].to_numpy(), group.ngroups)
     pairs = _pairs(groups.drop_duplicates("group"), target)
     compared, found = _compared(pairs[~is_baseline[pairs["cell"]]], tables)
-    one = shares_compilation(cells)
-    one = (one | one[target])[compared]
+    shared = shares_compilation(cells)
+    shared = (shared | shared[target])[compared]
     for of_replicates in (found.low, found.high, found.p):
-        of_replicates[one] = np.nan
+        of_replicates[shared] = np.nan
     p_adjusted = statistics.adjust(found.p)
 
     names = ("ratio", "ratio_low", "ratio_high", "p_adjusted")
@@ -208,7 +208,7 @@ def _against_baseline(
     finding = np.select(list(reasons.values()), list(reasons), OTHER_CARDS)
     finding = finding.astype(object)
     verdicts = statistics.classify(found, p_adjusted, schema.METRICS[RATIO_METRIC])
-    finding[compared] = np.where(one, statistics.SHARED_COMPILATION, verdicts)
+    finding[compared] = np.where(shared, statistics.SHARED_COMPILATION, verdicts)
     return {
         "is_baseline": is_baseline,
         "baseline_cell": np.where(is_baseline | (target < 0), None, cells["cell"].to_numpy(object)[target]),
