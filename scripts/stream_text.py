@@ -74,19 +74,19 @@ def stream(config: StreamConfig) -> None:
     )
     from inferbench.support import Unsupported, pick_device, unsupported_reason
 
-    try:
-        device = pick_device(config)
-        if reason := unsupported_reason(config, device):
-            raise Unsupported(reason)
-    except Unsupported as error:
-        sys.exit(str(error))
     tokenizer = load_tokenizer(config.model)
     if tokenizer is None:
         sys.exit(
             f"model {config.model.name} has no tokenizer, so it has no text to stream; choose another model."
         )
-    set_up(config)
-    model = load_model(config, device)
+    try:
+        device = pick_device(config)
+        if reason := unsupported_reason(config, device):
+            raise Unsupported(reason)
+        set_up(config)
+        model = load_model(config, device)
+    except Unsupported as error:
+        sys.exit(str(error))
     request = request_ids(config.prompt, tokenizer)
     require_known([request], model)
     batch = PromptBatch(torch.tensor([request], device=device), None)

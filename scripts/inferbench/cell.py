@@ -20,6 +20,7 @@ from inferbench.context_length import beyond_context, checkpoint_config
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, gpus_of, open_gpus, set_up, wait
 from inferbench.energy import Meter, measure_energy
+from inferbench.generation import neutralised
 from inferbench.nvml import validity_flags
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
@@ -125,6 +126,7 @@ def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.M
         "kv_cache_formula_bytes": tokens * memory.kv_bytes_per_token(shape, element),
         "quantised_share": checks.check_quantisation(model, config),
         "effective_dtype": checks.check_dtype(model, config),
+        "neutralised": neutralised(in_repository(config.model.path)),
         "prompt_tokens": batch.input_ids.shape[1],
         "prompt_tokens_mean": sum(batch.lengths) / len(batch.lengths),
     }

@@ -10,7 +10,14 @@ from inferbench.config import BenchmarkConfig, ExecutionMode, Quantisation, RunC
 from inferbench.context_length import CHECK_STEPS
 from inferbench.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
 from inferbench.gpu_model import is_gpu_model
-from inferbench.load import effective_dtype, quantised_share
+from inferbench.load import (
+    computed_dtypes,
+    effective_dtype,
+    kept_in_float32,
+    packed_types,
+    packed_types_asked,
+    quantised_share,
+)
 from inferbench.profiling import StepProfile
 from inferbench.prompts import PromptBatch
 
@@ -32,24 +39,27 @@ def check_gpu_model(config: RunConfig, device_name: str) -> None:
 
 
 def check_quantisation(model: PreTrainedModel, config: RunConfig) -> float | None:
-    """Share of weights really quantised; None where none were asked for."""
-    if config.precision.quantisation is Quantisation.none:
-        return None
-    share = quantised_share(model)
-    if share < MINIMUM_QUANTISED_SHARE:
-        raise CheckFailed(
-            f"{config.precision.name} asked for, but only {share:.0%} of the weights inside the layers are quantised"
-        )
+    """Share of weights really quantised; None where none were asked for. Raises CheckFailed where too few are, or
+    any is held as another type than was asked for."""
+    precision, share = config.precision, None
+    if precision.quantisation is not Quantisation.none:
+        share = quantised_share(model)
+        if share < MINIMUM_QUANTISED_SHARE:
+            raise CheckFailed(
+                f"{precision.name} asked for, but only {share:.0%} of the weights inside the layers are quantised"
+            )
+    found = packed_types(model)
+    if found != packed_types_asked(precision):
+        raise CheckFailed(f"{precision.name} asked for, but weights are held as {', '.join(sorted(found))}")
     return share
 
 
 def check_dtype(model: PreTrainedModel, config: RunConfig) -> str:
-    """The dtype that the model computes in. Raises CheckFailed if another was asked for."""
-    found = effective_dtype(model)
-    if found.split(" ")[0] != config.precision.dtype.value:
-        raise CheckFailed(
-            f"dtype {config.precision.dtype.value} asked for, but the model computes in {found}"
-        )
+    """The dtype that the model computes in, with the float32 that its class keeps. Raises CheckFailed if another
+    was asked for."""
+    asked, found = config.precision.dtype, effective_dtype(model)
+    if computed_dtypes(model, apart=kept_in_float32(model, asked)) != {asked.value}:
+        raise CheckFailed(f"dtype {asked.value} asked for, but the model computes in {found}")
     return found
 
 
@@ -79,7 +89,7 @@ def check_logits(model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, c
     prompt = batch.input_ids.shape[1]
     for length in (prompt, max(1, prompt // 2)):
         shorter = batch.last(length)
-        with attention_of(model, "sdpa"):
+        with attention_of(model, "sdpa" if model._supports_sdpa else "eager"):
             tokens, expected = _greedy_run(LoopDecoder(model), shorter)
         found = teacher_forced_logits(decoder, shorter, tokens)
         # (steps, sequences): one wrong step must not drown in right ones

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from inferbench.prompts import PromptBatch
@@ -29,6 +29,10 @@ class Timeline:
 
     tokens: torch.Tensor
     seconds: list[float]
+
+
+class WrongCount(RuntimeError):
+    """A run gave more or fewer tokens than it was asked for, so no time per token can be had from it."""
 
 
 class Decoder(Protocol):
@@ -114,11 +118,13 @@ class GenerateDecoder:
 
     def __init__(self, model: PreTrainedModel):
         self.model = model
-        # An end-of-sequence token is a token here: it neither stops a sequence nor is it suppressed.
-        model.generation_config.eos_token_id = None
+        # Nothing beside greedy decoding, and an end-of-sequence token is a token here: it neither stops a
+        # sequence nor is it suppressed.
+        model.generation_config = GenerationConfig()
 
     @torch.inference_mode()
     def generate(self, batch: PromptBatch, new_tokens: int) -> Timeline:
+        """Raises WrongCount."""
         clock = _TokenClock()
         started = time.perf_counter()
         out = self.model.generate(
@@ -133,7 +139,12 @@ class GenerateDecoder:
             return_dict_in_generate=True,
         )
         self.cache = out.past_key_values
-        return Timeline(out.sequences[:, -new_tokens:].cpu(), [started, *clock.seconds])
+        tokens = out.sequences[:, batch.input_ids.shape[1] :].cpu()
+        if not tokens.shape[1] == len(clock.seconds) == new_tokens:
+            raise WrongCount(
+                f"generate() gave {tokens.shape[1]} tokens in {len(clock.seconds)} steps where {new_tokens} were asked for"
+            )
+        return Timeline(tokens, [started, *clock.seconds])
 
     def cache_bytes(self) -> int:
         return cache_bytes(self.cache)

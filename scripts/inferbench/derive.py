@@ -25,8 +25,8 @@ MEASURED = (
 FOUND = (
     "status", "reason", "parameters", "weight_bytes", "decode_weight_bytes", "predicted_bytes", "device_memory_bytes",
     "copy_bandwidth_gb_s", "read_bandwidth_gb_s", "matmul_tflop_s", "datasheet_bandwidth_gb_s",
-    "datasheet_tflop_s", "effective_attention", "effective_dtype", "quantised_share", "compiled_graphs",
-    "check_max_error", "device_name", "device_uuid", "driver",
+    "datasheet_tflop_s", "effective_attention", "effective_dtype", "quantised_share", "neutralised",
+    "compiled_graphs", "check_max_error", "device_name", "device_uuid", "driver",
 )  # fmt: skip
 STAGES = ("startup", "ceilings", "load", "compile", "check", "warmup", "measure", "profile", "energy")
 PROVENANCE = ("fingerprint", "code", "git_commit", "host", "slurm_job_id", "started_at")

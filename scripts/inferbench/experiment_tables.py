@@ -25,9 +25,9 @@ from inferbench.schema import measurements, read_table, text, validate
 #: Columns that mean here what they mean in `measurements`.
 COMMON = (
     "campaign", "model", "precision", "attention", "replicate", "status", "reason", "model_source", "parameters",
-    "weight_bytes", "effective_dtype", "quantised_share", "load_s", "startup_s", "warmup_s", "measure_s", "started_at",
-    "seconds", "device_name", "device_uuid", "driver", "host", "slurm_job_id", "code", "mixed_code", "fingerprint",
-    "git_commit",
+    "weight_bytes", "effective_dtype", "quantised_share", "neutralised", "load_s", "startup_s", "warmup_s", "measure_s",
+    "started_at", "seconds", "device_name", "device_uuid", "driver", "host", "slurm_job_id", "code", "mixed_code",
+    "fingerprint", "git_commit",
 )  # fmt: skip
 
 

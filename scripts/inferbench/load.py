@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -16,34 +19,94 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from inferbench.config import Fault, ModelConfig, PrecisionConfig, Quantisation, RunConfig, in_repository
+from inferbench.config import (
+    Dtype,
+    Fault,
+    ModelConfig,
+    PrecisionConfig,
+    Quantisation,
+    RunConfig,
+    in_repository,
+)
+from inferbench.generation import neutral
+from inferbench.quantised import own_quantisation
+from inferbench.support import Unsupported
 
 #: What a tokenizer is read from; the first that is there says how.
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+#: Tensors that only quantised weights have, in the formats that transformers reads.
+PACKED = re.compile(
+    r"(weight|proj)_(packed|scale|scales|scale_inv|blocks|zero_point)$|\.(qweight|qzeros|scales|g_idx)$"
+)
+#: What is added to the name of a type whose scales are quantised in turn.
+DOUBLE = " with double quantisation"
 
 
 def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
     """The cell's model on `device` in eval mode; no network, no pickles, no code from the checkpoint
-    unless the config says so."""
+    unless the config says so. Of its generation config the tokens that end a sequence are kept, and nothing
+    else. Raises Unsupported before any weights load, Fault after."""
     # bitsandbytes logs a line for every int8 product.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if config.precision.quantisation is Quantisation.int8:
         _quantise_where_weights_lie()
     if config.attention.code:
         runpy.run_path(str(in_repository(config.attention.code)))
-    model = AutoModelForCausalLM.from_pretrained(
-        in_repository(config.model.path),
+    require_attention(config)
+    folder = in_repository(config.model.path)
+    # A checkpoint that is quantised says how itself: even None here would overwrite that.
+    quantisation = _quantisation(config.precision) if own_quantisation(folder) is None else None
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder,
         dtype=DTYPES[config.precision.dtype.value],
         attn_implementation=config.attention.implementation,
-        quantization_config=_quantisation(config.precision),
+        **({"quantization_config": quantisation} if quantisation else {}),
+        generation_config=neutral(folder),
         # Several GPUs share the layers; one device takes all. Quantised models cannot be moved later.
         device_map="auto" if config.model.gpus > 1 and device.type == "cuda" else {"": device},
         trust_remote_code=config.model.trust_remote_code,
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
     )
+    _require_whole(config.model.name, model, found)
     return model.eval()
+
+
+def _require_whole(name: str, model: PreTrainedModel, found: dict[str, Any]) -> None:
+    """Raises Fault where transformers dropped what codes are scaled by, or drew a parameter at random."""
+    if scales := [key for key in found["unexpected_keys"] if PACKED.search(key)]:
+        raise Fault(
+            f"the checkpoint of {name} has {min(scales)}, as quantised weights have, and its config.json does not say"
+            " how they are quantised: give its unquantised checkpoint"
+        )
+    if missing := found["missing_keys"] & {key for key, _ in model.named_parameters()}:
+        raise Fault(
+            f"the checkpoint of {name} has no {min(missing)}, which the model in its config.json has: complete it"
+        )
+
+
+def require_attention(config: RunConfig) -> None:
+    """Raises Unsupported where the model's own class refuses the attention asked for."""
+    asked, trusted = config.attention.implementation, config.model.trust_remote_code
+    own = AutoConfig.from_pretrained(
+        in_repository(config.model.path), local_files_only=True, trust_remote_code=trusted
+    )
+    with torch.device("meta"):  # without data, for the class alone, which may be the checkpoint's own code
+        model = AutoModelForCausalLM.from_config(own, trust_remote_code=trusted)
+    if asked.startswith("flash_attention"):
+        # transformers would silently take another of these.
+        supported = model._supports_flash_attn and asked in (
+            model._compatible_flash_implementations or [asked]
+        )
+    else:
+        flag = {"sdpa": "_supports_sdpa", "flex_attention": "_supports_flex_attn"}.get(asked)
+        supported = flag is None or getattr(model, flag)
+    if not supported:
+        raise Unsupported(
+            f"{type(model).__name__} does not support {asked} in transformers: ask for another attention, such as eager"
+        )
 
 
 def load_tokenizer(model: ModelConfig):
@@ -151,18 +214,60 @@ def quantised_share(model: PreTrainedModel) -> float:
 
 def effective_dtype(model: PreTrainedModel) -> str:
     """What the layers compute in: the dtype of the norms and, if quantised, of the weights beside it."""
-    computed = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if not _is_quantised(p)}
-    packed = {_packed_name(p) for p in model.parameters() if _is_quantised(p)}
-    return "+".join(sorted(computed)) + (f" ({'+'.join(sorted(packed))})" if packed else "")
+    packed = packed_types(model)
+    return "+".join(sorted(computed_dtypes(model))) + (f" ({'+'.join(sorted(packed))})" if packed else "")
 
 
-def _packed_name(parameter: nn.Parameter) -> str:
+def computed_dtypes(model: nn.Module, apart: Collection[str] = ()) -> set[str]:
+    """Dtypes of the parameters that are not quantised, without those named."""
+    return {
+        _dtype_name(parameter)
+        for name, parameter in model.named_parameters()
+        if name not in apart and not _is_quantised(parameter)
+    }
+
+
+def packed_types(model: nn.Module) -> set[str]:
+    """What quantised weights are held as, by name; the names of tensors that only such weights have among them."""
+    held = (name for name, _ in (*model.named_parameters(), *model.named_buffers()))
+    found = {name.rpartition(".")[2] for name in held if PACKED.search(name)}
+    return found | {_packed_type(parameter) for parameter in model.parameters() if _is_quantised(parameter)}
+
+
+def packed_types_asked(precision: PrecisionConfig) -> set[str]:
+    """What `packed_types` has to find in a model of this precision."""
+    if precision.quantisation is Quantisation.none:
+        return set()
+    double = precision.double_quantisation and precision.quantisation is not Quantisation.int8
+    return {precision.quantisation.value + (DOUBLE if double else "")}
+
+
+def _packed_type(parameter: nn.Parameter) -> str:
     state = getattr(parameter, "quant_state", None)
-    return state.quant_type if state is not None else str(parameter.dtype).removeprefix("torch.")
+    return _dtype_name(parameter) if state is None else state.quant_type + (DOUBLE if state.nested else "")
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _is_quantised(parameter: nn.Parameter) -> bool:
-    return getattr(parameter, "quant_state", None) is not None or parameter.dtype is torch.int8
+    # Codes of bitsandbytes in 4 bit, or in a type of 8 bits, in which no layer computes.
+    return getattr(parameter, "quant_state", None) is not None or parameter.dtype.itemsize == 1
+
+
+def kept_in_float32(model: PreTrainedModel, asked: Dtype) -> set[str]:
+    """Names of the parameters that the model's own class keeps in float32 when it is loaded in 16 bit: some always,
+    some in float16 alone."""
+    kept = set(model._keep_in_fp32_modules_strict or ())
+    if asked is Dtype.float16:
+        kept |= set(model._keep_in_fp32_modules or ())
+    patterns = [re.compile(pattern.replace("*", ".*")) for pattern in kept]
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dtype is torch.float32 and any(pattern.search(name) for pattern in patterns)
+    }
 
 
 def _numel(parameter: nn.Parameter) -> int:

@@ -119,6 +119,9 @@ measurements = pa.DataFrameSchema(
         "effective_attention": text("attention kernels that ran, from a profile"),
         "effective_dtype": text("dtype that the linear layers compute in"),
         "quantised_share": number("share of linear weights really quantised"),
+        "neutralised": text(
+            "settings of the checkpoint's generation config that were left out, comma-separated"
+        ),
         "compiled_graphs": integer("graphs that torch.compile made"),
         "check_max_error": number("largest RMS error of a step's teacher-forced logits / their deviation"),
         "startup_s": number("process start and imports"),

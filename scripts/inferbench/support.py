@@ -16,6 +16,7 @@ from inferbench.config import (
     in_repository,
 )
 from inferbench.context_length import checkpoint_config, context_reason, runs_of
+from inferbench.quantised import refusal
 
 #: Attention over a static cache, which captured steps need: the names under which transformers finds the
 #: functions of `captured`.
@@ -98,7 +99,7 @@ def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
 def _precision_reason(config: RunConfig) -> str | None:
     if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
         return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
-    return None
+    return refusal(in_repository(config.model.path), config.model.name, config.precision)
 
 
 def _context_reason(config: RunConfig) -> str | None:

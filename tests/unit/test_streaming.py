@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, PreTrainedTokenizerFast
 
 from inferbench.decoding import LoopDecoder, decode
 from inferbench.experiments import streaming as experiment
@@ -269,6 +269,15 @@ def test_the_script_says_that_a_model_has_no_tokenizer(tmp_path):
     done = stream_text(f"model.path={tmp_path}", "prompt=Hi", "device=cpu")
     assert done.returncode == 1
     assert "has no tokenizer, so it has no text to stream; choose another model." in done.stderr
+
+
+def test_the_script_says_that_a_model_has_not_this_attention(tmp_path, bytewise):
+    config = Gemma2Config(vocab_size=512, hidden_size=64, num_hidden_layers=1, intermediate_size=64)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    bytewise.save_pretrained(tmp_path)
+    done = stream_text(f"model.path={tmp_path}", "prompt=Hi", "device=cpu", "attention=sdpa")
+    assert done.returncode == 1 and done.stdout == ""
+    assert "Gemma2ForCausalLM does not support sdpa" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_script_says_speed_of_known_times():

@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from inferbench import checks, load
 from inferbench.captured import CapturedDecoder
-from inferbench.config import ExecutionConfig, ExecutionMode, RunConfig
+from inferbench.config import ExecutionConfig, ExecutionMode, RunConfig, in_repository
 from inferbench.decoding import Decoder, LoopDecoder
 from inferbench.device import device_name, open_gpus, set_up, wait
 from inferbench.experiments.settings import ExperimentConfig
+from inferbench.generation import neutralised
 from inferbench.prompts import PromptBatch
 from inferbench.stages import Stages
 from inferbench.support import unsupported_reason
@@ -40,6 +41,7 @@ def load_checked(
         record["weight_bytes"] = load.weight_bytes(model)
         record["quantised_share"] = checks.check_quantisation(model, config)
         record["effective_dtype"] = checks.check_dtype(model, config)
+        record["neutralised"] = neutralised(in_repository(config.model.path))
     return model, load.load_tokenizer(config.model)
 
 

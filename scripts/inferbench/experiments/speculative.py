@@ -49,6 +49,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
         with stages("load"):
             draft_model = load.load_model(drafting, device)
         checks.check_quantisation(draft_model, drafting)
+        checks.check_dtype(draft_model, drafting)
         record["draft_weight_bytes"] = load.weight_bytes(draft_model)
 
     slots = settings.prompt_tokens + settings.new_tokens + settings.draft_tokens
