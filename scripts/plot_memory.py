@@ -23,6 +23,7 @@ from inferbench.presentation import (
     shown_setting,
     significant,
 )
+from inferbench.validity import left_out_notes
 
 PREDICTED = "predicted_bytes"
 FORMULA = "kv_cache_formula_bytes"
@@ -78,7 +79,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
         if len(models) > 1:
             left.set_title(model_label(model, own["model_source"].iloc[0]), loc="left")
     _legend(figure, styles, data)
-    heading(figure, title, *_notes(data, settings))
+    unknown = left_out_notes(measurements, (PREDICTED, "kv_cache_bytes"))
+    heading(figure, title, *_notes(data, settings), *unknown)
     return figure, data
 
 

@@ -18,10 +18,12 @@ from matplotlib.ticker import LogLocator, NullLocator
 from inferbench.cell_means import IDENTITY, ROW_AXES, cell_means, in_row_order, nothing_to_draw, row_label
 from inferbench.figures import INK, QUIET, Style, heading, only_words, precision_styles, run, with_commas
 from inferbench.presentation import significant, split_axes
+from inferbench.validity import left_out_notes
 
 #: Below this share of a step with a kernel running, the host's launches set the speed.
 HOST_BOUND = 0.8
 BUSY = "gpu_busy_fraction"
+SHARES = ("decode_mbu", "prefill_mfu")
 MAX_ROWS = 60
 COLUMNS = [*IDENTITY, "host_bound", "quantity", "value"]
 
@@ -82,7 +84,7 @@ def achieved(measurements: pd.DataFrame) -> pd.DataFrame:
     means = cell_means(rows, quantities)
     means["host_bound"] = host_bound(means[BUSY])
     data = means.melt([*IDENTITY, "host_bound"], quantities, "quantity", "value")
-    drawn = means["cell"][means["decode_gb_s"].notna()]
+    drawn = means["cell"][means[[panel.quantity for panel in PANELS]].notna().any(axis=1)]
     data = data[data["value"].notna() & data["cell"].isin(drawn)]
     return in_row_order(data)[COLUMNS]
 
@@ -92,7 +94,8 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     title = "How close each cell comes to its device"
     data = achieved(measurements)
     if data.empty:
-        return only_words(title, nothing_to_draw(measurements, "No cell has its device's ceilings.")), data
+        words = " ".join(["No cell has its device's ceilings.", *left_out_notes(measurements, SHARES)])
+        return only_words(title, nothing_to_draw(measurements, words)), data
     common, varying = split_axes(data, ROW_AXES)
     rows = data[ROW_AXES].drop_duplicates().reset_index(drop=True)
     shown = rows.head(MAX_ROWS)
@@ -112,7 +115,7 @@ def draw(measurements: pd.DataFrame, summary: pd.DataFrame) -> tuple[plt.Figure,
     grid[0, 0].set_ylim(len(shown) - 0.5, -0.5)
     _legend(figure, styles, placed)
     too_many = f"The first {len(shown)} of {len(rows)} settings are drawn." if len(shown) < len(rows) else ""
-    heading(figure, title, common, host_sentence(data), too_many)
+    heading(figure, title, common, host_sentence(data), too_many, *left_out_notes(measurements, SHARES))
     return figure, data
 
 

@@ -64,6 +64,7 @@ def stream(config: StreamConfig) -> None:
     from inferbench.device import set_up
     from inferbench.experiments.requests import end_tokens, request_ids
     from inferbench.experiments.setup import fastest_decoder
+    from inferbench.facts import load_config
     from inferbench.load import load_model, load_tokenizer
     from inferbench.prompts import PromptBatch, require_known
     from inferbench.streaming import (
@@ -83,6 +84,7 @@ def stream(config: StreamConfig) -> None:
         device = pick_device(config)
         if reason := unsupported_reason(config, device):
             raise Unsupported(reason)
+        load_config(config)
         set_up(config)
         model = load_model(config, device)
     except Unsupported as error:

@@ -8,6 +8,7 @@ import pandas as pd
 
 GROUP = ["device_name", "model", "model_source", "precision", "attention", "workload"]
 DEVICE = "device_memory_bytes"
+HELD, FORMULA = "kv_cache_bytes", "kv_cache_formula_bytes"
 #: What is read of a row. pandas copies every column of a table into each group.
 READ = [
     *GROUP,
@@ -16,7 +17,8 @@ READ = [
     "prompt_tokens",
     "new_tokens",
     "weight_bytes",
-    "kv_cache_formula_bytes",
+    HELD,
+    FORMULA,
     "predicted_bytes",
     DEVICE,
 ]
@@ -25,10 +27,10 @@ READ = [
 def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
     """A row per device, model, precision, attention and workload with a device size and a cell that is ok or oom.
 
-    Columns: GROUP; `context` in tokens; `by_cache`, the batch whose weights, keys and values alone
-    fill the device, which no run can exceed, null where none ran; `by_prediction`, the batch at which the
-    prediction made before a run reaches the device's memory, null where fewer than two batches were
-    predicted; and what was tried: `largest_ok` and `smallest_oom`.
+    Columns: GROUP; `context` in tokens; `by_cache`, the batch whose weights and cache alone (by the formula, else as
+    it was held) fill the device, which no run can exceed, null where none ran or its cache is not known;
+    `by_prediction`, the batch at which the prediction made before a run reaches the device's memory, null where fewer
+    than two batches were predicted; and what was tried: `largest_ok` and `smallest_oom`.
     Empty where the table does not say how much memory the devices have.
     """
     columns = [*GROUP, "context", "by_cache", "by_prediction", "largest_ok", "smallest_oom"]
@@ -39,18 +41,20 @@ def largest_batches(measurements: pd.DataFrame) -> pd.DataFrame:
     lengths = rows.groupby(["model", "workload"])["context"].max()
     found = []
     for keys, own in rows.groupby(GROUP, sort=False, dropna=False):
-        ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "kv_cache_formula_bytes", "weight_bytes"])
+        ok = own[own["status"] == "ok"].dropna(subset=[DEVICE, "weight_bytes"])
         oom = own.loc[own["status"] == "oom", "batch_size"]
         if own[DEVICE].isna().all() or (ok.empty and oom.empty):
             continue
         available, weights = float(own[DEVICE].min()), float(own["weight_bytes"].max())
-        per_sequence = (ok["kv_cache_formula_bytes"] / ok["batch_size"]).max()
+        per_sequence = (ok[FORMULA].fillna(ok[HELD]) / ok["batch_size"]).max()
         group = dict(zip(GROUP, keys, strict=True))
         found.append(
             group
             | {
                 "context": lengths[group["model"], group["workload"]] if ok.empty else ok["context"].max(),
-                "by_cache": None if ok.empty else fitting(available, weights, float(per_sequence)),
+                "by_cache": None
+                if pd.isna(per_sequence)
+                else fitting(available, weights, float(per_sequence)),
                 "by_prediction": _by_prediction(own, available),
                 "largest_ok": ok["batch_size"].max(),
                 "smallest_oom": oom.min(),

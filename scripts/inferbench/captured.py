@@ -7,26 +7,28 @@ fixed addresses; nothing of it needs the host.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from inspect import signature
 
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel, StaticCache
+from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from inferbench.config import ExecutionConfig, ExecutionMode
 from inferbench.decoding import attention_of, cache_bytes, greedy
 from inferbench.prompts import PromptBatch
-from inferbench.support import STATIC_ATTENTION
+from inferbench.support import STATIC_ATTENTION, Unsupported
 
 #: Steps on a side stream before capture, as torch's notes on CUDA graphs ask for.
 WARMUP_STEPS = 3
 
 
 def sdpa_static(module, query, key, value, attention_mask, scaling=None, prefill=False, **kwargs):
-    """`scaled_dot_product_attention` over a static cache. Returns (B, Q, H, D).
+    """`scaled_dot_product_attention` over a static cache. Returns (B, Q, H, V).
 
-    query: (B, H, Q, D); key, value: (B, K, L, D), of which a prefill fills the first Q slots;
+    query: (B, H, Q, D); key: (B, K, L, D); value: (B, K, L, V), of which a prefill fills the first Q slots;
     mask: (B or 1, 1, Q, L), True = attend. After the prefill the H / K heads that share a key head
     become query positions of it, so that keys and values are read in place: transformers' own path
     copies them H / K times each step when there is a mask.
@@ -40,7 +42,7 @@ def sdpa_static(module, query, key, value, attention_mask, scaling=None, prefill
     folded = query.reshape(batch, key.shape[1], shared * length, width)
     mask = attention_mask if length == 1 else attention_mask.repeat(1, 1, shared, 1)
     out = functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    return out.reshape(batch, heads, length, width).transpose(1, 2), None
+    return out.reshape(batch, heads, length, value.shape[-1]).transpose(1, 2), None
 
 
 def flash_static(
@@ -73,6 +75,31 @@ AttentionMaskInterface.register(STATIC_ATTENTION["sdpa"], sdpa_mask)
 AttentionInterface.register(STATIC_ATTENTION["flash_attention_2"], flash_static)
 
 
+def static_cache(model: PreTrainedModel, length: int) -> StaticCache:
+    """An empty cache with `length` slots in every layer. Raises Unsupported where a layer of the model keeps anything else,
+    or a step would need the host."""
+    if "position_ids" not in signature(model.forward).parameters:
+        raise Unsupported("a captured step tells the position of its token, and this model takes none")
+    try:
+        cache = StaticCache(config=model.config, max_cache_len=length)
+    except (KeyError, ValueError) as error:
+        raise Unsupported(f"transformers has no static cache for this model ({error!r})") from error
+    # Where all slots fit into a window there is none. Its layer would count tokens on the host, which no replay does.
+    cache.layers = [
+        StaticLayer(length)
+        if type(layer) is StaticSlidingWindowLayer and layer.max_cache_len == length
+        else layer
+        for layer in cache.layers
+    ]
+    others = [type(layer).__name__ for layer in cache.layers if type(layer) is not StaticLayer]
+    if others:
+        raise Unsupported(
+            f"{len(others)} of {len(cache.layers)} layers keep a sliding window or a state in place of {length} keys and"
+            f" values ({', '.join(dict.fromkeys(others))}): no captured step is written for that"
+        )
+    return cache
+
+
 class CapturedDecoder:
     """Prefill with eager kernels into a static cache; the step as one CUDA graph, compiled or not.
 
@@ -80,17 +107,18 @@ class CapturedDecoder:
     """
 
     def __init__(self, model: PreTrainedModel, batch_size: int, length: int, execution: ExecutionConfig):
-        """`length`: slots of the cache, prompt and new tokens together."""
+        """`length`: slots of the cache, prompt and new tokens together. Raises Unsupported as static_cache does."""
         self.model = model
         self.implementation = model.config._attn_implementation
-        self.cache = StaticCache(config=model.config, max_cache_len=length)
+        self.cache = static_cache(model, length)
         device = model.device
         self.slots = torch.arange(length, device=device)
         self.slot = torch.zeros((), dtype=torch.long, device=device)
         self.token = torch.zeros(batch_size, 1, dtype=torch.long, device=device)
         self.position = torch.zeros(batch_size, 1, dtype=torch.long, device=device)
         self.padding = torch.zeros(batch_size, dtype=torch.int32, device=device)
-        self.logits = torch.zeros(batch_size, model.config.vocab_size, dtype=model.dtype, device=device)
+        vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        self.logits = torch.zeros(batch_size, vocabulary, dtype=model.dtype, device=device)
         self.run_step = self._step
         if execution.mode is ExecutionMode.compiled:
             self.run_step = torch.compile(

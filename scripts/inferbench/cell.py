@@ -13,19 +13,20 @@ from typing import Any
 import torch
 
 from inferbench import checks, load, memory
-from inferbench.captured import CapturedDecoder
+from inferbench.captured import CapturedDecoder, static_cache
 from inferbench.ceilings import measure_ceilings
 from inferbench.config import AttentionConfig, BenchmarkConfig, ExecutionMode, in_repository
 from inferbench.context_length import beyond_context, checkpoint_config
 from inferbench.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
 from inferbench.device import device_name, gpus_of, open_gpus, set_up, wait
 from inferbench.energy import Meter, measure_energy
+from inferbench.facts import ModelShape, load_shape
 from inferbench.generation import neutralised
 from inferbench.nvml import validity_flags
 from inferbench.profiling import StepProfile, profile_call
 from inferbench.prompts import PromptBatch, make_batch
 from inferbench.stages import Stages
-from inferbench.support import CAPTURED, CompiledAnew
+from inferbench.support import CAPTURED, CompiledAnew, known
 from inferbench.timing import came_to_rest, timed, warm_up
 
 #: Runs whose tokens stay on the device, fewer where they take longer than a cell is timed.
@@ -42,11 +43,14 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     record |= gpus.identity() if gpus else {"device_name": device_name(device)}
     checks.check_gpu_model(config, record["device_name"])
 
-    shape = memory.load_shape(config)
-    record["shape"] = vars(shape)
-    record["predicted_bytes"] = memory.predict_bytes(config, shape, device)
+    shape = load_shape(config)
+    record["shape"] = shape.numbers()
+    if config.execution.mode in CAPTURED:
+        static_cache(shape.model, checks.slots(config.workload.prompt_tokens, config.workload.new_tokens))
     record["device_memory_bytes"] = memory.device_bytes(device)
-    memory.require_hope(record["predicted_bytes"], record["device_memory_bytes"])
+    with known(record, "predicted_bytes"):
+        record["predicted_bytes"] = memory.predict_bytes(config, shape, device)
+        memory.require_hope(record["predicted_bytes"], record["device_memory_bytes"])
 
     with stages("ceilings"):
         record |= measure_ceilings(device)
@@ -57,7 +61,8 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
         tokenizer = load.load_tokenizer(config.model)
         batch = make_batch(config.workload, config.batch_size, config.seed, tokenizer, model)
         record["random_prompts"] = tokenizer is None
-        record |= describe(model, batch, config, shape)
+        record |= describe(model, batch, config)
+        count_cache(record, batch, config, shape)
         decoder = make_decoder(model, config, batch)
     if config.execution.mode in CAPTURED:
         with stages("compile"):
@@ -99,31 +104,29 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     record["flags"] = flags
     record["new_tokens"] = timelines[-1].tokens.shape[1]
     record |= sample(timelines[-1], tokenizer)
-    record["kv_cache_bytes"] = decoder.cache_bytes()
+    with known(record, "kv_cache_bytes"):
+        record["kv_cache_bytes"] = decoder.cache_bytes()
     record |= memory.peaks(device)
     if device.type == "cuda":
         record["process_gpu_bytes"] = gpus.process_bytes() if gpus else None
-        with stages("measure"):
+        with stages("measure"), known(record, "tpot_unread_ms"):
             record |= time_unread(decoder, batch, config)
     if gpus and config.measure.energy_seconds > 0:
-        with stages("energy"):
+        with stages("energy"), known(record, "joules_per_token"):
             record |= measure_energy(decoder, batch, config, gpus, spent)
     with stages("profile"):
-        record |= check_attention(decoder, batch, device, config.attention)
+        if shape.attends:
+            record |= check_attention(decoder, batch, device, config.attention)
         if device.type == "cuda":
             record |= profile_step(decoder, batch, device)
 
 
-def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.ModelShape) -> dict[str, Any]:
+def describe(model, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
     """What was really loaded. Raises CheckFailed where that is not what was asked for."""
-    element = model.dtype.itemsize
-    tokens = config.batch_size * (batch.input_ids.shape[1] + config.workload.new_tokens - 1)
     return {
         "parameters": load.parameter_count(model),
         "weight_bytes": load.weight_bytes(model),
         "decode_weight_bytes": load.decode_weight_bytes(model, config.batch_size),
-        "kv_bytes_per_token": memory.kv_bytes_per_token(shape, element),
-        "kv_cache_formula_bytes": tokens * memory.kv_bytes_per_token(shape, element),
         "quantised_share": checks.check_quantisation(model, config),
         "effective_dtype": checks.check_dtype(model, config),
         "neutralised": neutralised(in_repository(config.model.path)),
@@ -132,13 +135,32 @@ def describe(model, batch: PromptBatch, config: BenchmarkConfig, shape: memory.M
     }
 
 
+def count_cache(
+    record: dict[str, Any], batch: PromptBatch, config: BenchmarkConfig, shape: ModelShape
+) -> None:
+    """Add to `record` the bytes of a token in the cache where the formula gives them, else what a step reads of the
+    cache at its mean context; and why the shares of bandwidth and arithmetic are not known, where they are not."""
+    size, width, new = config.batch_size, batch.input_ids.shape[1], config.workload.new_tokens
+    with known(record, "decode_mbu"):
+        per_token = memory.true_bytes_per_token(shape, size, width + new)
+        record["kv_bytes_per_token"] = per_token
+        if per_token is None:
+            context = sum(batch.lengths) / size + new / 2
+            record["cache_read_bytes"] = shape.cache(size, round(context)).kept
+        else:
+            record["kv_cache_formula_bytes"] = size * (width + new - 1) * per_token
+    with known(record, "decode_mbu", "prefill_mfu"):
+        shape.require_known_weights()
+    with known(record, "prefill_mfu"):
+        shape.require_plain_attention(size, width + new)
+
+
 def make_decoder(model, config: BenchmarkConfig, batch: PromptBatch) -> Decoder | GenerateDecoder:
     if config.execution.mode is ExecutionMode.generate:
         return GenerateDecoder(model)
     if config.execution.mode is ExecutionMode.loop:
         return LoopDecoder(model)
-    # Room for the checks too, which take some steps even where the workload asks for fewer.
-    slots = batch.input_ids.shape[1] + max(config.workload.new_tokens, checks.CHECK_STEPS)
+    slots = checks.slots(batch.input_ids.shape[1], config.workload.new_tokens)
     return CapturedDecoder(model, config.batch_size, slots, config.execution)
 
 

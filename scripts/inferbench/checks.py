@@ -28,6 +28,11 @@ LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
 MINIMUM_QUANTISED_SHARE = 0.9
 
 
+def slots(prompt_tokens: int, new_tokens: int) -> int:
+    """Places of a static cache that the checks have room in too, where fewer new tokens are asked for than they take."""
+    return prompt_tokens + max(new_tokens, CHECK_STEPS)
+
+
 class CheckFailed(RuntimeError):
     """The cell does not compute what it claims to. The message has what was asked and what was found."""
 

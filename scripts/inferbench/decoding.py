@@ -7,16 +7,22 @@ Every mode decodes exactly the number of tokens it is asked for: an end-of-seque
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from inspect import signature
+from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.generation.streamers import BaseStreamer
 
 from inferbench.prompts import PromptBatch
+from inferbench.support import NotKnown, Unsupported
+
+#: The argument by which models without any attention take their cache.
+STATE = "cache_params"
 
 
 @dataclass
@@ -48,10 +54,11 @@ class Decoder(Protocol):
         """Append `token` (B, 1) to the sequences; return the next one."""
 
     def rewind(self, steps: int) -> None:
-        """Forget the last `steps` tokens, for decoding them again without a prefill."""
+        """Forget the last `steps` tokens, for decoding them again without a prefill. Raises NotKnown where the
+        cache cannot; the decoder then needs a prefill."""
 
     def cache_bytes(self) -> int:
-        """Bytes of keys and values held now."""
+        """Bytes that the cache holds now. Raises NotKnown."""
 
 
 @contextmanager
@@ -75,17 +82,31 @@ class LoopDecoder:
 
     def __init__(self, model: PreTrainedModel):
         self.model = model
+        self.cache_argument = cache_argument(model)
+        self.cache_is_filled = False
 
     @torch.inference_mode()
     def prefill(self, batch: PromptBatch) -> torch.Tensor:
+        """Start anew from the prompts; return the first token, (B, 1). Raises Unsupported, the first time, for a
+        model that leaves the cache empty: its steps would not see what was before them."""
         self.cache = DynamicCache(config=self.model.config)
         self.mask = batch.attention_mask
         self.position = batch.positions[:, -1:]
-        return self._forward(batch.input_ids, batch.positions)
+        token = self._forward(batch.input_ids, batch.positions)
+        if not self.cache_is_filled:
+            try:
+                cache_tensors(self.cache)
+            except NotKnown as error:
+                raise Unsupported(f"{error}: no step after the prompt would see it") from error
+            self.cache_is_filled = True
+        return token
 
     @torch.inference_mode()
     def step(self, token: torch.Tensor) -> torch.Tensor:
         self.position = self.position + 1
+        if self.cache_argument == STATE:
+            # A state has padding no more, and such models take the mask for one of the tokens that they are given.
+            self.mask = None
         if self.mask is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
         return self._forward(token, self.position)
@@ -95,16 +116,23 @@ class LoopDecoder:
             input_ids=ids,
             attention_mask=self.mask,
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self.cache_argument: self.cache},
         )
         self.logits = out.logits[:, -1]
         return greedy(self.logits)
 
     def rewind(self, steps: int) -> None:
-        """Forget the last `steps` tokens, for decoding them again without a prefill."""
-        self.cache.crop(-steps)
+        """Forget the last `steps` tokens, for decoding them again without a prefill. Raises NotKnown where the cache
+        cannot; the decoder then needs a prefill."""
+        try:
+            self.cache.crop(-steps)
+        except RuntimeError as error:
+            raise NotKnown(
+                "steps cannot be decoded again: a sliding window or a recurrent state does not keep what it was before"
+                " them"
+            ) from error
         self.position = self.position - steps
         if self.mask is not None:
             self.mask = self.mask[:, :-steps]
@@ -212,7 +240,41 @@ def on_host(logits: torch.Tensor) -> torch.Tensor:
     return logits.to("cpu", torch.float32, copy=True)
 
 
-def cache_bytes(cache) -> int:
-    """Bytes of the keys and values of every layer of a transformers cache."""
-    held = (tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None)
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+def cache_argument(model: PreTrainedModel) -> str:
+    """The name by which the model's forward pass takes its cache."""
+    return STATE if STATE in signature(model.forward).parameters else "past_key_values"
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of all that a transformers cache holds of the tokens: keys, values, recurrent and other states, whatever
+    their names. Raises NotKnown as cache_tensors does, and where a layer keeps its state elsewhere."""
+    held = cache_tensors(cache)
+    recurrent = [isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers]
+    elsewhere = sum(kept and not tensors for kept, tensors in zip(recurrent, held, strict=True))
+    if elsewhere:
+        raise NotKnown(f"{elsewhere} of the model's {len(held)} layers keep their state outside of the cache")
+    return sum(tensor.numel() * tensor.element_size() for layer in held for tensor in layer)
+
+
+def cache_tensors(cache: Any) -> list[list[torch.Tensor]]:
+    """The tensors in each layer of a transformers cache. Raises NotKnown for what is no cache with layers, and for one in
+    which nothing was kept."""
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        kind = "nothing" if cache is None else f"a {type(cache).__name__}"
+        raise NotKnown(f"the model gives {kind} back for its past, and no cache of transformers with layers")
+    # What has no dimension is a counter.
+    held = [[tensor for tensor in _tensors(vars(layer).values()) if tensor.ndim] for layer in layers]
+    if not any(tensor.numel() for layer in held for tensor in layer):
+        raise NotKnown("the model leaves the cache that it is given empty")
+    return held
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _tensors(value.values())
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

@@ -5,6 +5,7 @@ Needs no GPU and no torch, so a better formula reaches old measurements by aggre
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import fsum
 from statistics import mean, median, stdev
@@ -50,6 +51,7 @@ def measurement(
     # A clock that was set back must not cost the table.
     row["seconds"] = max(0.0, seconds_between(provenance["started_at"], provenance["ended_at"]))
     row["flags"] = ",".join(flags)
+    row["not_known"] = json.dumps(record["not_known"]) if record.get("not_known") else None
     row["valid"] = ok and not set(flags) & set(INVALIDATING_FLAGS)
     if ok:
         row |= speeds(record, iterations, provenance["config"]["batch_size"])
@@ -77,14 +79,13 @@ def speeds(record: dict[str, Any], iterations: Sequence[dict[str, Any]], batch_s
 
 def utilisation(record: dict[str, Any], row: dict[str, Any], batch_size: int) -> dict[str, Any]:
     """Shares of the ceilings that the process measured, and where a profiled step spent its time."""
-    shares = {
-        "decode_mbu": decode_bytes(record, batch_size)
-        / (row["tpot_ms"] / 1e3)
-        / (record["copy_bandwidth_gb_s"] * 1e9),
-        "prefill_mfu": prefill_flop(record, batch_size)
-        / (row["ttft_ms"] / 1e3)
-        / (record["matmul_tflop_s"] * 1e12),
-    }
+    not_known, shares = record.get("not_known", {}), {}
+    if "decode_mbu" not in not_known:
+        achieved = decode_bytes(record, batch_size) / (row["tpot_ms"] / 1e3)
+        shares["decode_mbu"] = achieved / (record["copy_bandwidth_gb_s"] * 1e9)
+    if "prefill_mfu" not in not_known:
+        achieved = prefill_flop(record, batch_size) / (row["ttft_ms"] / 1e3)
+        shares["prefill_mfu"] = achieved / (record["matmul_tflop_s"] * 1e12)
     busy = record.get("step_busy_ms")
     if busy is None:
         return shares
@@ -94,9 +95,13 @@ def utilisation(record: dict[str, Any], row: dict[str, Any], batch_size: int) ->
 
 
 def decode_bytes(record: dict[str, Any], batch_size: int) -> float:
-    """Least bytes that a decode step moves: its weights, and keys and values of the mean context."""
+    """Least bytes that a decode step moves: its weights, and what the cache keeps of the mean context, which was
+    counted where no number of bytes a token gives it."""
+    per_token = record["kv_bytes_per_token"]
+    if per_token is None:
+        return record["decode_weight_bytes"] + record["cache_read_bytes"]
     context = record["prompt_tokens_mean"] + record["new_tokens"] / 2
-    return record["decode_weight_bytes"] + batch_size * context * record["kv_bytes_per_token"]
+    return record["decode_weight_bytes"] + batch_size * context * per_token
 
 
 def prefill_flop(record: dict[str, Any], batch_size: int) -> float:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -30,7 +29,6 @@ from inferbench.config import (
 )
 from inferbench.generation import neutral
 from inferbench.quantised import own_quantisation
-from inferbench.support import Unsupported
 
 #: What a tokenizer is read from; the first that is there says how.
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -53,7 +51,6 @@ def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
         _quantise_where_weights_lie()
     if config.attention.code:
         runpy.run_path(str(in_repository(config.attention.code)))
-    require_attention(config)
     folder = in_repository(config.model.path)
     # A checkpoint that is quantised says how itself: even None here would overwrite that.
     quantisation = _quantisation(config.precision) if own_quantisation(folder) is None else None
@@ -84,28 +81,6 @@ def _require_whole(name: str, model: PreTrainedModel, found: dict[str, Any]) -> 
     if missing := found["missing_keys"] & {key for key, _ in model.named_parameters()}:
         raise Fault(
             f"the checkpoint of {name} has no {min(missing)}, which the model in its config.json has: complete it"
-        )
-
-
-def require_attention(config: RunConfig) -> None:
-    """Raises Unsupported where the model's own class refuses the attention asked for."""
-    asked, trusted = config.attention.implementation, config.model.trust_remote_code
-    own = AutoConfig.from_pretrained(
-        in_repository(config.model.path), local_files_only=True, trust_remote_code=trusted
-    )
-    with torch.device("meta"):  # without data, for the class alone, which may be the checkpoint's own code
-        model = AutoModelForCausalLM.from_config(own, trust_remote_code=trusted)
-    if asked.startswith("flash_attention"):
-        # transformers would silently take another of these.
-        supported = model._supports_flash_attn and asked in (
-            model._compatible_flash_implementations or [asked]
-        )
-    else:
-        flag = {"sdpa": "_supports_sdpa", "flex_attention": "_supports_flex_attn"}.get(asked)
-        supported = flag is None or getattr(model, flag)
-    if not supported:
-        raise Unsupported(
-            f"{type(model).__name__} does not support {asked} in transformers: ask for another attention, such as eager"
         )
 
 
@@ -176,13 +151,14 @@ def weight_bytes(model: nn.Module) -> int:
 def decode_weight_bytes(model: PreTrainedModel, batch_size: int) -> int:
     """Bytes of weights that one decode step must read.
 
-    All of them but the input embedding, of which a step reads a row per sequence (a tied one is read
-    as the head). Of a mixture of experts, the share that a step is expected to touch.
+    All of them but the embeddings, of tokens or of positions, of which a step reads a row per sequence (a tied one is
+    read as the head). Of a mixture of experts, the share that a step is expected to touch.
     """
-    embedding = model.get_input_embeddings().weight
     head = model.get_output_embeddings()
-    tied = head is not None and head.weight.data_ptr() == embedding.data_ptr()
-    total = weight_bytes(model) - (0 if tied else embedding.untyped_storage().nbytes())
+    read = None if head is None else head.weight.data_ptr()
+    tables = {m.weight.data_ptr(): m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+    rows = sum(table.untyped_storage().nbytes() for place, table in tables.items() if place != read)
+    total = weight_bytes(model) - rows
     experts = sum(p.untyped_storage().nbytes() for name, p in model.named_parameters() if ".experts." in name)
     return round(total - experts * (1 - expert_share(model.config, batch_size)))
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from inferbench.config import BenchmarkConfig, Quantisation, RunConfig, in_repository
+from inferbench.config import BenchmarkConfig, Quantisation
 from inferbench.device import gpus_of
-from inferbench.load import DTYPES, expert_share
-from inferbench.support import Hopeless
+from inferbench.facts import ModelShape
+from inferbench.load import DTYPES
+from inferbench.support import Hopeless, NotKnown
 
 #: Bytes per weight of a matrix inside the layers. 4 bit: half a byte and a float32 per block of 64, or
 #: with double quantisation a byte per block and a float32 per 256 blocks.
@@ -27,62 +26,27 @@ CONTEXT_BYTES = 600 * 2**20
 EAGER_SCORE_BYTES = {"bfloat16": 2 + 4 + 4, "float16": 2 + 4 + 2, "float32": 4 + 4}
 
 
-@dataclass
-class ModelShape:
-    """The numbers that the formulas need."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    intermediate: int
-    #: weights of matrices inside the layers, experts apart
-    layer_weights: int
-    expert_weights: int
-    #: input embedding, and the head if it is not the same tensor
-    embedding_weights: int
-    head_weights: int
-    #: experts that one token uses / experts
-    active_experts: float
-
-    @property
-    def total_weights(self) -> int:
-        return self.layer_weights + self.expert_weights + self.embedding_weights + self.head_weights
-
-
-def model_shape(config: PreTrainedConfig) -> ModelShape:
-    """Shape of a model from its config alone: built on the meta device, which holds no data."""
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    embedding = model.get_input_embeddings().weight
-    head = model.get_output_embeddings().weight
-    inner = {name: p for name, p in model.named_parameters() if p is not embedding and p is not head}
-    experts = sum(p.numel() for name, p in inner.items() if ".experts." in name)
-    tied = config.tie_word_embeddings
-    heads = config.num_attention_heads
-    return ModelShape(
-        layers=config.num_hidden_layers,
-        heads=heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        vocabulary=config.vocab_size,
-        intermediate=config.intermediate_size,
-        layer_weights=sum(p.numel() for p in inner.values()) - experts,
-        expert_weights=experts,
-        embedding_weights=embedding.numel(),
-        head_weights=0 if tied else head.numel(),
-        active_experts=expert_share(config, 1),
-    )
-
-
-def kv_bytes_per_token(shape: ModelShape, element_bytes: int) -> int:
-    """Keys and values of one token in all layers: 2 x layers x kv heads x head dim x bytes."""
+def kv_bytes_per_token(shape: ModelShape, element_bytes: int) -> int | None:
+    """Keys and values of one token in all layers by the formula 2 x layers x kv heads x head dim x bytes, true or not;
+    None where the configuration does not tell these."""
+    if None in (shape.layers, shape.kv_heads, shape.head_dim):
+        return None
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * element_bytes
 
 
+def true_bytes_per_token(shape: ModelShape, batch_size: int, tokens: int) -> int | None:
+    """kv_bytes_per_token where the cache that the model fills with so many tokens is as large, else None. Raises
+    NotKnown where that cannot be counted."""
+    per_token = kv_bytes_per_token(shape, shape.model.dtype.itemsize)
+    kept = shape.cache(batch_size, tokens).kept
+    return per_token if per_token is not None and kept == batch_size * tokens * per_token else None
+
+
 def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.device) -> int:
-    """Peak memory of the cell: weights, cache at its end, the largest activations of prefill, logits."""
+    """Peak memory of the cell: weights, cache at its largest, the largest activations of prefill, logits.
+
+    Raises NotKnown where a part of it is not known for this model.
+    """
     element = DTYPES[config.precision.dtype.value].itemsize
     per_weight = element
     if config.precision.quantisation is not Quantisation.none:
@@ -91,15 +55,21 @@ def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.devi
             per_weight = DOUBLE_QUANTISED_BYTES
     # Experts stay as they are: bitsandbytes converts nn.Linear only.
     weights = shape.layer_weights * per_weight + element * (
-        shape.expert_weights + shape.embedding_weights + shape.head_weights
+        shape.expert_weights + shape.embedding_weights + shape.head_weights + shape.table_weights
     )
-    prompt = config.batch_size * config.workload.prompt_tokens
-    tokens = prompt + config.batch_size * config.workload.new_tokens
-    cache = tokens * kv_bytes_per_token(shape, element)
+    batch, tokens = config.batch_size, config.workload.prompt_tokens
+    at_end = shape.cache(batch, tokens + config.workload.new_tokens)
+    if at_end.stateful:
+        raise NotKnown("what its layers hold for their states while they read a prompt is not known")
+    # A window's keys are kept as a view of the whole prompt's until the first step: of 12 layers of Gemma 3 27B on an
+    # H200 all 25.8 GB of 16 x 16,384 tokens were there at the end of prefill, and 5.6 after a step.
+    cache = at_end.kept if at_end.plain else max(at_end.kept, shape.cache(batch, tokens).allocated)
+    prompt = batch * tokens
     # In one layer: three tensors of the MLP's width, four of the model's.
-    width = shape.embedding_weights // shape.vocabulary
-    activations = prompt * (3 * shape.intermediate + 4 * width) * element
+    activations = prompt * (3 * shape.intermediate + 4 * shape.width) * element
     if config.attention.implementation == "eager":
+        if shape.heads is None:
+            raise NotKnown("how many heads its attention has is not told, whose scores eager attention holds")
         scores = shape.heads * prompt * config.workload.prompt_tokens
         activations += EAGER_SCORE_BYTES[config.precision.dtype.value] * scores
     logits = config.batch_size * shape.vocabulary * 4
@@ -127,13 +97,6 @@ def require_hope(predicted: int, available: int) -> None:
         f"predicted to need {predicted / 2**30:.1f} GiB, more than {HOPELESS} times the {available / 2**30:.1f} GiB"
         " of this device"
     )
-
-
-def load_shape(config: RunConfig) -> ModelShape:
-    """Shape of the cell's checkpoint."""
-    folder = in_repository(config.model.path)
-    trusted = config.model.trust_remote_code
-    return model_shape(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted))
 
 
 def peaks(device: torch.device) -> dict[str, int | None]:

@@ -42,7 +42,7 @@ from inferbench.sections import section
 from inferbench.side_by_side import both_ways, reversals, side_by_side_table
 from inferbench.spending import experiment_seconds, spending_sentences
 from inferbench.summarise import with_cards
-from inferbench.validity import drift_sentence, flag_counts, iterations_sentence
+from inferbench.validity import drift_sentence, flag_counts, iterations_sentence, not_known
 from inferbench.waits import wait_sentences
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "workflow" / "report" / "page.html.j2"
@@ -164,6 +164,7 @@ def page_data(
         "not_ok": _not_ok(measurements),
         "flags": flag_counts(measurements),
         "flagged": _flagged(measurements),
+        "not_known": not_known(measurements),
         "drift": drift_sentence(measurements),
         "iterations": iterations_sentence(measurements),
         "spending": [*spending_sentences(measurements), *experiment_seconds(ran)],

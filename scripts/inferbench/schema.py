@@ -65,6 +65,9 @@ measurements = pa.DataFrameSchema(
         "status": text("what became of it", nullable=False, checks=[pa.Check.isin(STATUSES)]),
         "reason": text("why it is not ok; null when it is"),
         "flags": text("validity flags and notes, comma-separated; empty when there are none"),
+        "not_known": text(
+            "JSON, columns that are null since they cannot be had of this model, and why; null when none is"
+        ),
         "valid": column("boolean", "ok and carrying no flag that forbids ranking", nullable=False),
         "model_source": text("checkpoint, bundled or synthetic"),
         "parameters": integer("parameters of the model, tied ones once"),
@@ -87,8 +90,12 @@ measurements = pa.DataFrameSchema(
         "within_process_cv": number("standard deviation / mean of the iterations' tpot"),
         "weight_bytes": integer("weights counted from their storages, quantisation state included"),
         "decode_weight_bytes": integer("weights that one decode step must read"),
-        "kv_cache_bytes": integer("keys and values held at the end of an iteration, from the cache"),
-        "kv_cache_formula_bytes": integer("the same by 2 x layers x kv heads x head dim x bytes x tokens"),
+        "kv_cache_bytes": integer(
+            "keys, values and recurrent states held at the end of an iteration, from the cache"
+        ),
+        "kv_cache_formula_bytes": integer(
+            "the same by 2 x layers x kv heads x head dim x bytes x tokens; null where the model's cache is not that"
+        ),
         "peak_allocated_bytes": integer("GPU memory allocated by torch, peak; of several GPUs the sum"),
         "peak_reserved_bytes": integer("GPU memory reserved by torch, peak; of several GPUs the sum"),
         "process_gpu_bytes": integer("GPU memory of the process, from NVML; of several GPUs the sum"),

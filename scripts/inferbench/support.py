@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
@@ -35,6 +38,19 @@ class CompiledAnew(RuntimeError):
 
 class Hopeless(RuntimeError):
     """This cell is predicted not to fit by far. Raised before any weights load."""
+
+
+class NotKnown(RuntimeError):
+    """A number that cannot be had of this model, and why. What else the cell measures stands."""
+
+
+@contextmanager
+def known(record: dict[str, Any], *columns: str) -> Iterator[None]:
+    """Where the body raises NotKnown, these columns of the record's row are empty, and the record says why."""
+    try:
+        yield
+    except NotKnown as reason:
+        record.setdefault("not_known", {}).update(dict.fromkeys(columns, str(reason)))
 
 
 def pick_device(config: RunConfig) -> torch.device:

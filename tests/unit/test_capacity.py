@@ -38,6 +38,18 @@ def test_the_context_of_a_model_is_its_own():
     assert dict(zip(table["model"] == "other", table["context"], strict=True)) == {False: 160, True: 168}
 
 
+def test_a_cache_without_a_formula_is_the_one_that_was_held():
+    # (80 - 16) GB over 5 MB a sequence.
+    windows = gpu_row(batch_size=4, kv_cache_formula_bytes=None, kv_cache_bytes=20_000_000)
+    table = largest_batches(gpu_table(windows).assign(device_memory_bytes=80_000_000_000))
+    assert table["by_cache"].tolist() == [12_800]
+    unknown = largest_batches(
+        gpu_table({**windows, "kv_cache_bytes": None}).assign(device_memory_bytes=80_000_000_000)
+    )
+    assert unknown["by_cache"].isna().all()
+    assert unknown["largest_ok"].tolist() == [4]
+
+
 def test_one_batch_size_does_not_say_what_of_a_prediction_is_a_sequence():
     one = gpu_table(gpu_row(batch_size=10, predicted_bytes=16_800_000_000))
     (row,) = largest_batches(one.assign(device_memory_bytes=80_000_000_000)).to_dict("records")

@@ -6,7 +6,8 @@ import torch
 from inferbench.captured import CapturedDecoder
 from inferbench.config import ExecutionMode
 from inferbench.decoding import GenerateDecoder, LoopDecoder, decode, unread_step_s
-from inferbench.memory import kv_bytes_per_token, model_shape
+from inferbench.facts import model_shape
+from inferbench.memory import kv_bytes_per_token
 from inferbench.prompts import pad_left
 from models import CPU, execution, tiny_llama, unequal_batch
 

@@ -3,6 +3,8 @@
 Batch 2, prompts of 10 tokens, 4 new tokens, so 3 gaps per iteration.
 """
 
+import json
+
 import pytest
 
 from inferbench.derive import decode_bytes, measurement, prefill_flop
@@ -79,6 +81,21 @@ def test_bandwidth_utilisation_of_decoding():
     # in 2 ms, of 1e6 bytes/s.
     assert decode_bytes(RECORD, 2) == 1192
     assert row()["decode_mbu"] == pytest.approx(0.596)
+
+
+def test_what_no_number_of_bytes_a_token_gives_was_counted():
+    # 1000 + 300 bytes a step, in 2 ms, of 1e6 bytes/s
+    counted = row(kv_bytes_per_token=None, cache_read_bytes=300)
+    assert counted["decode_mbu"] == pytest.approx(0.65)
+    assert counted["not_known"] is None
+
+
+def test_shares_that_are_not_known_are_absent_and_the_row_says_why():
+    unknown = {"decode_mbu": "no cache", "prefill_mfu": "windows"}
+    found = row(kv_bytes_per_token=None, not_known=unknown, step_busy_ms=1.0, step_class_ms={})
+    assert not {"decode_mbu", "prefill_mfu"} & set(found)
+    assert (found["tpot_ms"], found["gpu_busy_fraction"]) == (2, 0.5)
+    assert json.loads(found["not_known"]) == unknown
 
 
 def test_flop_utilisation_of_prefill():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from inferbench import ceilings, cell, load, memory, nvml, profiling, support, worker
+from inferbench import ceilings, cell, facts, load, memory, nvml, profiling, support, worker
 from inferbench.config import Dtype, ExecutionMode, MeasureConfig, Quantisation
 from inferbench.decoding import Timeline
 from inferbench.stages import Stages
@@ -189,7 +189,7 @@ def test_hopeless_cells_are_skipped_with_the_arithmetic_and_near_ones_tried():
 
 
 def test_predicted_weights_follow_the_precision():
-    shape = memory.model_shape(tiny_llama().config)
+    shape = facts.model_shape(tiny_llama().config)
     full = benchmark_config(dtype=Dtype.bfloat16)
     four_bit = benchmark_config(dtype=Dtype.bfloat16)
     four_bit.precision.quantisation = Quantisation.nf4
@@ -200,7 +200,7 @@ def test_predicted_weights_follow_the_precision():
 
 
 def test_predicted_activations_are_those_of_a_prompt_in_one_layer():
-    shape = memory.model_shape(tiny_llama().config)
+    shape = facts.model_shape(tiny_llama().config)
     short, long = benchmark_config(), benchmark_config()
     long.workload.prompt_tokens = short.workload.prompt_tokens + 100
     # Per token in float32: keys and values of all layers, three times the MLP's width, four times the model's.
@@ -215,7 +215,7 @@ def test_predicted_activations_are_those_of_a_prompt_in_one_layer():
 def test_eager_attention_is_predicted_to_hold_all_scores_of_a_layer(dtype, score_bytes):
     """As was seen of an 8B shape in bf16 on an H100: 39.6 GB allocated, and 18.2 GB with sdpa, which holds none. Its 32
     heads of 8,192 x 8,192 scores are 2.15e9, of 10 bytes each. float32 needs no copy for its softmax."""
-    shape = memory.model_shape(tiny_llama().config)
+    shape = facts.model_shape(tiny_llama().config)
     fused, eager = (benchmark_config(attention=name, dtype=dtype) for name in ("sdpa", "eager"))
     tokens = eager.workload.prompt_tokens
     scores = eager.batch_size * tiny_llama().config.num_attention_heads * tokens * tokens
@@ -306,7 +306,7 @@ def test_a_model_on_two_gpus_has_the_memory_of_both_and_a_context_on_each(monkey
     )
     gpu = torch.device("cuda", 0)
     assert memory.device_bytes(gpu) == 150 * 2**30
-    shape = memory.model_shape(tiny_llama().config)
+    shape = facts.model_shape(tiny_llama().config)
     one, two = benchmark_config(), benchmark_config()
     two.model.gpus = 2
     assert memory.predict_bytes(two, shape, gpu) - memory.predict_bytes(one, shape, gpu) == 600 * 2**20

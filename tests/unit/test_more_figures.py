@@ -1,6 +1,7 @@
 """Roofline, breakdown, memory and spending: from tables made by hand."""
 
 import importlib
+import json
 
 import pandas as pd
 import pytest
@@ -122,6 +123,33 @@ def test_largest_of_the_replicates_is_the_size(tmp_path):
         tmp_path, "memory", gpu_table(gpu_row(), gpu_row(replicate=2, peak_allocated_bytes=19_000_000_000))
     )
     assert values(data, "peak_allocated_bytes") == [19e9]
+
+
+def without(*columns, reason="it keeps its past elsewhere"):
+    """A cell whose numbers of these columns are not known."""
+    return {**dict.fromkeys(columns), "not_known": json.dumps(dict.fromkeys(columns, reason))}
+
+
+def test_roofline_draws_what_is_known_and_says_what_is_not(tmp_path):
+    other = gpu_row("loop", **without("decode_mbu"))
+    data, words = draw(tmp_path, "roofline", gpu_table(gpu_row(), other))
+    assert values(data, "decode_gb_s") == [1500.0]
+    assert values(data, "prefill_tflop_s") == [200.0, 200.0]
+    assert "No decode_mbu of 1 cell: it keeps its past elsewhere." in words
+    alone = gpu_table(gpu_row(**without("decode_mbu", "prefill_mfu"), gpu_busy_fraction=None))
+    data, words = draw(tmp_path, "roofline", alone)
+    assert data.empty
+    assert "No decode_mbu, prefill_mfu of 1 cell" in words
+
+
+def test_memory_draws_what_is_known_and_says_what_is_not(tmp_path):
+    other = gpu_row(
+        "loop", "nf4", **without("predicted_bytes", "kv_cache_bytes"), kv_cache_formula_bytes=None
+    )
+    data, words = draw(tmp_path, "memory", gpu_table(gpu_row(), other))
+    assert values(data, "predicted_bytes") == [17.5e9]
+    assert values(data, "weight_bytes") == [16e9, 16e9]
+    assert "No predicted_bytes, kv_cache_bytes of 1 cell: it keeps its past elsewhere." in words
 
 
 # Spending

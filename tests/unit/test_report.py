@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from inferbench import schema
 from inferbench.cell_columns import cell_columns, first_rows
 from inferbench.experiment_tables import Experiment
 from inferbench.explorer import explorer
@@ -313,3 +314,12 @@ def test_the_explorer_keeps_what_may_not_be_ranked_apart():
     assert columns["flags"].texts()[own] == "throttled"
     data = explorer(columns, summary, {})["data"]
     assert json.loads(data)["valid"][own] == 0
+
+
+def test_the_page_says_which_numbers_are_not_known_and_why(tmp_path):
+    assert "Numbers that are not known" not in page(tmp_path, demo_measurements())
+    unknown = demo_measurements().assign(kv_cache_bytes=None, predicted_bytes=None)
+    unknown["not_known"] = json.dumps({"kv_cache_bytes": "its state is <elsewhere>"})
+    text = page(tmp_path, schema.validate(unknown, schema.measurements))
+    told = text.split("Numbers that are not known")[1].split("<h2")[0]
+    assert "<td>kv_cache_bytes</td><td>its state is &lt;elsewhere&gt;</td>" in told

@@ -1,8 +1,10 @@
 """What may be ranked: flags, and drift over a campaign."""
 
+import json
+
 import pandas as pd
 
-from inferbench.validity import drift_sentence, flag_counts
+from inferbench.validity import drift_sentence, flag_counts, not_known
 from made_up_tables import demo_measurements, gpu_row, gpu_table
 
 
@@ -21,6 +23,22 @@ def test_flags_are_counted_and_what_was_not_looked_for_is_said():
     on_cpu = {row["flag"]: row["replicates"] for row in flag_counts(demo_measurements())}
     assert on_cpu["contended"] == "not checked: no driver"
     assert on_cpu["unstable"] == "0 of 32"
+
+
+def test_what_is_not_known_is_gathered_by_its_reason():
+    one = {"decode_mbu": "windows", "prefill_mfu": "windows", "predicted_bytes": "states"}
+    rows = [
+        gpu_row("loop", not_known=json.dumps(one)),
+        gpu_row("generate", not_known='{"decode_mbu": "windows"}'),
+    ]
+    table = gpu_table(gpu_row(), *rows, {**rows[0], "replicate": 2})
+    loop, generate = rows[0]["cell"], rows[1]["cell"]
+    assert not_known(table) == [
+        {"columns": "decode_mbu, prefill_mfu", "reason": "windows", "cells": [loop, generate]},
+        {"columns": "predicted_bytes", "reason": "states", "cells": [loop]},
+    ]
+    assert [group["columns"] for group in not_known(table, ["predicted_bytes"])] == ["predicted_bytes"]
+    assert not_known(gpu_table(gpu_row())) == []
 
 
 def test_drift_is_said_with_its_test():

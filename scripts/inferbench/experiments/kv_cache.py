@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inferbench.captured import CapturedDecoder
+from inferbench.captured import CapturedDecoder, static_cache
+from inferbench.checks import slots
 from inferbench.decoding import Decoder, LoopDecoder, greedy
 from inferbench.experiments.kv_cache_settings import Cache
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import host_bound, load_checked, static_decoder
-from inferbench.memory import kv_bytes_per_token, load_shape
+from inferbench.facts import load_shape
+from inferbench.memory import true_bytes_per_token
 from inferbench.prompts import PromptBatch, joined_prompt
 from inferbench.stages import Stages
-from inferbench.support import STATIC_ATTENTION, Unsupported
+from inferbench.support import STATIC_ATTENTION, Unsupported, known
 
 
 class UncachedDecoder:
@@ -49,16 +51,20 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     implementation = config.attention.implementation
     if settings.cache is Cache.static and implementation not in STATIC_ATTENTION:
         raise Unsupported(f"no decode step over a static cache is written for {implementation}")
-    shape = load_shape(config)
+    shape, most = load_shape(config), max(settings.lengths)
+    if settings.cache is Cache.static:
+        static_cache(shape.model, slots(most, settings.steps + 1))
     model, tokenizer = load_checked(config, device, stages, record)
-    record["kv_bytes_per_token"] = kv_bytes_per_token(shape, model.dtype.itemsize)
-    longest = joined_prompt(settings.prompts, max(settings.lengths), config.seed, tokenizer, model)
+    record["kv_bytes_per_token"] = None
+    with known(record, "cache_formula_bytes"):
+        record["kv_bytes_per_token"] = true_bytes_per_token(shape, 1, most + settings.steps)
+    longest = joined_prompt(settings.prompts, most, config.seed, tokenizer, model)
 
     def prompt(length: int) -> PromptBatch:
         return PromptBatch(torch.tensor([longest[:length]], device=device), None)
 
     with stages("check"):
-        decoder = make_decoder(config, model, prompt(max(settings.lengths)))
+        decoder = make_decoder(config, model, prompt(most))
     record["cache_slots"] = len(decoder.slots) if isinstance(decoder, CapturedDecoder) else None
     record["host_bound"] = host_bound(decoder, device)
     record["samples"] = []

@@ -19,9 +19,10 @@ COLUMNS = {
     "prompt_tokens": integer("length of the prompt that was there before the timed steps"),
     "context_tokens": number("tokens that a timed step attends to, its own included; mean"),
     "step_ms": number("time of a decode step, its token read back; median of the steps"),
-    "cache_bytes": integer("keys and values held after the last step, from the cache"),
+    "cache_bytes": integer("keys, values and states held after the last step, from the cache"),
     "cache_formula_bytes": integer(
-        "2 x layers x kv heads x head dim x bytes x tokens; a static cache counts every slot"
+        "2 x layers x kv heads x head dim x bytes x tokens; a static cache counts every slot; null where the model's cache"
+        " is not that"
     ),
     "host_bound": HOST_BOUND,
 }
@@ -36,13 +37,14 @@ def rows(
     for length in dict.fromkeys(sample["prompt_tokens"] for sample in samples):
         own = [sample for sample in samples if sample["prompt_tokens"] == length]
         held = {"off": 0, "dynamic": own[-1]["context_tokens"], "static": record["cache_slots"]}[cache]
+        per_token = record["kv_bytes_per_token"]
         found.append(
             {
                 "prompt_tokens": length,
                 "context_tokens": sum(sample["context_tokens"] for sample in own) / len(own),
                 "step_ms": median(sample["step_ms"] for sample in own),
                 "cache_bytes": own[-1]["cache_bytes"],
-                "cache_formula_bytes": held * record["kv_bytes_per_token"],
+                "cache_formula_bytes": None if per_token is None else held * per_token,
                 "host_bound": record["host_bound"],
             }
         )

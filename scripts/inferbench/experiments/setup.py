@@ -3,6 +3,7 @@ the decoder that is fastest here."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from inferbench.config import ExecutionConfig, ExecutionMode, RunConfig, in_repo
 from inferbench.decoding import Decoder, LoopDecoder
 from inferbench.device import device_name, open_gpus, set_up, wait
 from inferbench.experiments.settings import ExperimentConfig
+from inferbench.facts import load_config
 from inferbench.generation import neutralised
 from inferbench.prompts import PromptBatch
 from inferbench.stages import Stages
-from inferbench.support import unsupported_reason
+from inferbench.support import Unsupported, unsupported_reason
 
 CUDA_GRAPH = ExecutionConfig("cuda_graph", ExecutionMode.cuda_graph)
 #: Prompt of the check of a step's logits: a wrong mask or slot shows in a short one too, and costs less.
@@ -28,7 +30,9 @@ CHECK_TOKENS = 64
 def load_checked(
     config: ExperimentConfig, device: torch.device, stages: Stages, record: dict[str, Any]
 ) -> tuple[PreTrainedModel, Any]:
-    """(model, tokenizer or None); what was really loaded goes into `record`. Raises CheckFailed."""
+    """(model, tokenizer or None); what was really loaded goes into `record`. Raises CheckFailed, and Unsupported for
+    what is no causal language model."""
+    load_config(config)
     set_up(config)
     gpus = open_gpus(device)
     record |= gpus.identity() if gpus else {"device_name": device_name(device)}
@@ -51,7 +55,9 @@ def fastest_decoder(
     """A decoder for batches of this one's size and at most its length: with a captured step where there
     can be one, else the plain loop. Raises CheckFailed."""
     if can_capture(config, model.device):
-        return static_decoder(config, model, batch, new_tokens)
+        # A cache of which no step can be captured.
+        with suppress(Unsupported):
+            return static_decoder(config, model, batch, new_tokens)
     return LoopDecoder(model)
 
 
@@ -64,10 +70,10 @@ def static_decoder(
     config: RunConfig, model: PreTrainedModel, batch: PromptBatch, new_tokens: int
 ) -> CapturedDecoder:
     """A decoder with a static cache that has room for `batch` and its new tokens. Its step is captured
-    where it can be, and computes what the plain loop's does. Raises CheckFailed."""
+    where it can be, and computes what the plain loop's does. Raises CheckFailed, and Unsupported for a model whose
+    cache cannot be static."""
     rows, width = batch.input_ids.shape
-    slots = width + max(new_tokens, checks.CHECK_STEPS)
-    decoder = CapturedDecoder(model, rows, slots, CUDA_GRAPH)
+    decoder = CapturedDecoder(model, rows, checks.slots(width, new_tokens), CUDA_GRAPH)
     if can_capture(config, model.device):
         decoder.capture(batch)
         checks.check_replay(decoder, batch)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from inferbench import checks, load
 from inferbench.config import Dtype, Lengths, WorkloadConfig
@@ -111,8 +112,11 @@ def require_supported(
 
 def make_sequence(model: PreTrainedModel, slots: int, captured: bool) -> Sequence:
     """The model with an empty cache. Raises Unsupported if nothing can be taken back from that."""
-    if any(layer.is_sliding for layer in DynamicCache(config=model.config).layers):
-        raise Unsupported("a sliding window forgets what a rejected token pushed out, so it cannot be undone")
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        raise Unsupported(
+            "a sliding window forgets what a rejected token pushed out, and a recurrent state what it was before it, so it"
+            " cannot be undone"
+        )
     return StaticSequence(model, slots) if captured else GrowingSequence(model)
 
 
