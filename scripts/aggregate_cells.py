@@ -30,9 +30,12 @@ def main() -> None:
     parser.add_argument("--cells", required=True, type=Path, help="folder of the cell files")
     parser.add_argument("--output", required=True, type=Path, help="folder for the tables")
     parser.add_argument("--partial", action="store_true", help="cells without a file become rows `missing`")
+    parser.add_argument("--models-dir", default="models", help="folder of the checkpoints")
     options = parser.parse_args()
     try:
-        measurements, iterations, provenance = collect(options.campaign, options.cells, options.partial)
+        measurements, iterations, provenance = collect(
+            options.campaign, options.cells, options.partial, options.models_dir
+        )
         summary = summarise(measurements, options.campaign["baseline"])
     except (CellFileError, SchemaError) as error:
         sys.exit(str(error))

@@ -27,10 +27,11 @@ def main() -> None:
     parser.add_argument("--files", required=True, type=Path, help="folder of the experiment's files")
     parser.add_argument("--output", required=True, type=Path, help="folder for the table and the samples")
     parser.add_argument("--partial", action="store_true", help="jobs without a file become rows `missing`")
+    parser.add_argument("--models-dir", default="models", help="folder of the checkpoints")
     options = parser.parse_args()
     try:
         table, samples = collect_experiment(
-            options.campaign, options.experiment, options.files, options.partial
+            options.campaign, options.experiment, options.files, options.partial, options.models_dir
         )
         with whole_file(options.output / f"{options.experiment}-samples.parquet") as path:
             pq.write_table(samples, path)

@@ -14,8 +14,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from inferbench import config as configs
+from inferbench.cells import hydra_quoted
+from inferbench.checkpoint import ModelError, require_checkpoint
 from inferbench.node import disk_complaint, gpu_complaint, look_around, summary
-from inferbench.prepare import ModelError, require_checkpoint
 
 #: Room for some ten thousand cell files and logs.
 ROOM_BYTES = 1_000_000_000
@@ -46,7 +47,9 @@ def main() -> None:
 def model_config(name: str, models_dir: str) -> configs.ModelConfig:
     configs.register()
     with initialize_config_dir(str(configs.HYDRA_DIR), version_base="1.3"):
-        composed = compose("prepare_model", overrides=[f"model={name}", f"models_dir={models_dir}"])
+        composed = compose(
+            "prepare_model", overrides=[f"model={name}", f"models_dir={hydra_quoted(models_dir)}"]
+        )
     return configs.resolve(composed).model
 
 

@@ -16,8 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from inferbench import config as configs
+from inferbench.checkpoint import ModelError
 from inferbench.fingerprint import manifest_name
-from inferbench.prepare import ModelError, prepare
+from inferbench.prepare import prepare
 
 configs.register()
 
@@ -27,7 +28,8 @@ def main(config: DictConfig) -> None:
     try:
         resolved = configs.resolve(config)
         folder = configs.in_repository(resolved.models_dir)
-        record = prepare(resolved.model, folder / manifest_name(HydraConfig.get().runtime.choices["model"]))
+        chosen = HydraConfig.get().runtime.choices["model"]
+        record = prepare(resolved.model, folder / manifest_name(chosen, resolved.models_dir))
     except (configs.ConfigError, ModelError) as error:
         sys.exit(str(error))
     except OSError as error:

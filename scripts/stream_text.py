@@ -22,8 +22,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import MISSING, DictConfig
 
+from inferbench.checkpoint import require_checkpoint
 from inferbench.config import ConfigError, Fault, RunConfig, at_least, resolve
-from inferbench.prepare import require_checkpoint
 from inferbench.worker import environment
 
 

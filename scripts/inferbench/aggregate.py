@@ -33,7 +33,7 @@ def cell_path(cells_dir: Path, cell: Cell, replicate: int) -> Path:
 
 
 def collect(
-    campaign: dict[str, Any], cells_dir: Path, partial: bool
+    campaign: dict[str, Any], cells_dir: Path, partial: bool, models_dir: str = "models"
 ) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
     """(measurements, iterations, provenance) of a campaign.
 
@@ -41,7 +41,9 @@ def collect(
     CellFileError for a file that is broken, or that another configuration wrote.
     """
     cells = expand(campaign)
-    fingerprints = {cell: cell_fingerprint(meaning_overrides(campaign, cell)) for cell in cells}
+    fingerprints = {
+        cell: cell_fingerprint(meaning_overrides(campaign, cell), models_dir=models_dir) for cell in cells
+    }
 
     def load(cell: Cell, replicate: int):
         path = cell_path(cells_dir, cell, replicate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,13 +82,20 @@ def job_overrides(
     """All overrides of one job but its output. meaning: those that say what is measured."""
     return [
         *meaning,
-        f"models_dir={campaign['models_dir']}",
+        f"models_dir={hydra_quoted(campaign['models_dir'])}",
         # Quoted, because Hydra reads 3380452149192e67 as a number.
         f"campaign='{campaign['campaign']}'",
         f"cell={name}",
         f"replicate={replicate}",
         f"fingerprint='{fingerprint}'",
     ]
+
+
+def hydra_quoted(text: str) -> str:
+    """A text as the value of a Hydra override, whatever it holds (Hydra's manual, "Quoted values"): only backslashes
+    before a quote count."""
+    escaped = re.sub(r"(\\*)('|$)", lambda ending: 2 * ending[1] + ending[2].replace("'", "\\'"), text)
+    return "'" + escaped.replace("${", "\\${") + "'"
 
 
 def measuring_order(cells: Mapping[Cell, int], seed: int) -> Iterator[tuple[Cell, int]]:

@@ -44,7 +44,7 @@ def table_schema(experiment: str) -> pa.DataFrameSchema:
 
 
 def collect_experiment(
-    campaign: dict[str, Any], experiment: str, folder: Path, partial: bool
+    campaign: dict[str, Any], experiment: str, folder: Path, partial: bool, models_dir: str = "models"
 ) -> tuple[pd.DataFrame, pyarrow.Table]:
     """(table, samples of the jobs that ended ok) of one experiment.
 
@@ -67,7 +67,7 @@ def collect_experiment(
             rows.append(declared | {"status": "missing", "reason": "no file"})
             continue
         with derived_from(path):
-            job, record, config, table = _job(campaign, cell, replicate, path)
+            job, record, config, table = _job(campaign, cell, replicate, path, models_dir)
             if job["status"] != "ok":
                 rows.append(declared | job)
                 continue
@@ -78,10 +78,10 @@ def collect_experiment(
     return validate(pd.DataFrame(rows), table_schema(experiment)), together
 
 
-def _job(campaign: dict[str, Any], cell: ExperimentCell, replicate: int, path: Path):
+def _job(campaign: dict[str, Any], cell: ExperimentCell, replicate: int, path: Path, models_dir: str):
     """(columns of the job, record, config, samples) of one file."""
     provenance, record, table = read_cell(path)
-    fingerprint = cell_fingerprint(experiment_meaning(campaign, cell), "run_experiment")
+    fingerprint = cell_fingerprint(experiment_meaning(campaign, cell), "run_experiment", models_dir)
     require_asked_for(path, provenance, cell.name, replicate, fingerprint)
     known = {**provenance, **record}
     stages = record.get("stages_s", {})

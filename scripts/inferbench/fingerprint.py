@@ -23,6 +23,8 @@ HYDRA_DIR = REPOSITORY / "config" / "hydra"
 LOGISTICS = ("output", "campaign", "cell", "replicate", "fingerprint", "models_dir", "cache_dir")
 #: Keys of a Hydra file that name a file of the repository, whose content counts too.
 FILES = ("prompts", "text", "code")
+#: What a checkpoint is made of: no pickles, no code.
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
 
 def digest(*parts: Any) -> str:
@@ -30,12 +32,13 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> str:
-    """Hash of all that the overrides compose: Hydra files, nested defaults, prompts and texts, environment lock.
+def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark", models_dir: str = "models") -> str:
+    """Hash of all that the overrides compose: Hydra files, nested defaults, prompts and texts, environment lock, and
+    which files a checkpoint has that nothing else pins (`brought_files`).
 
-    primary: the Hydra file that they are given to. Only what YAML means counts: comments and the order
-    of keys do not. The overrides' order does not count either, nor do those in LOGISTICS. An override
-    `group@package=name` chooses a Hydra file as `group=name` does.
+    primary: the Hydra file that they are given to. models_dir: the folder of the checkpoints, as jobs know it.
+    Only what YAML means counts: comments and the order of keys do not. The overrides' order does not count either,
+    nor do those in LOGISTICS. An override `group@package=name` chooses a Hydra file as `group=name` does.
     """
     chosen = dict(override.split("=", 1) for override in overrides)
     defaults = _default_groups(primary)
@@ -43,7 +46,8 @@ def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> st
     settings = {key: value for key, value in chosen.items() if key not in (*LOGISTICS, *groups)}
     replaced = {key.split("@")[0] for key in chosen if "@" in key}
     files = {
-        key: _group_fingerprint(key.split("@")[0], name, frozenset(replaced)) for key, name in groups.items()
+        key: _group_fingerprint(key.split("@")[0], name, models_dir, frozenset(replaced))
+        for key, name in groups.items()
     }
     # A setting may name another text or other prompts than the Hydra file does.
     named = [
@@ -55,12 +59,43 @@ def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark") -> st
     )
 
 
-def manifest_name(model: str) -> str:
-    """File name, in the models' folder, of the manifest of a model as its Hydra file describes it now.
+def manifest_name(model: str, models_dir: str) -> str:
+    """File name, in the models' folder, of the manifest of a model as its Hydra file describes it now, and of the files
+    that are in its folder where it is one that the user brings.
 
     A model described otherwise has another manifest, so whoever looks for it finds that it is not made.
     """
-    return f"{model}-{_group_fingerprint('model', model)}.json"
+    return f"{model}-{_group_fingerprint('model', model, models_dir)}.json"
+
+
+def brought_files(folder: Path) -> str | None:
+    """Which files a checkpoint's folder has, by names, sizes and times of change (whole seconds: file systems keep
+    fractions differently); None where there is no checkpoint, or its weights were deleted.
+
+    A revision of a hub, a package and a seed pin their weights. In a folder that the user brings, others of the same
+    shape can take their place at any time, and nothing but this says so without reading gigabytes.
+    """
+    if not ((folder / "config.json").exists() and any(folder.glob("*.safetensors"))):
+        return None
+    files = sorted({file for pattern in (*CHECKPOINT_FILES, "*.py") for file in folder.glob(pattern)})
+    states = ((file.name, file.stat()) for file in files)
+    return digest([(name, state.st_size, int(state.st_mtime)) for name, state in states])
+
+
+def _identity(name: str, content: Mapping[str, Any], models_dir: str) -> str | None:
+    """`brought_files` of a model that the user brings; of one whose folder is gone those that its manifest was of, so
+    that what was measured of it stays done."""
+    folder = model_folder(content, models_dir)
+    if content.get("source") != "checkpoint" or content.get("hub_id") or folder is None:
+        return None
+    if found := brought_files(folder):
+        return found
+    for manifest in (REPOSITORY / models_dir).glob(f"{name}-{'[0-9a-f]' * 16}.json"):
+        try:
+            return json.loads(manifest.read_text(encoding="utf-8")).get("brought_files")
+        except ValueError:
+            pass
+    return None
 
 
 def model_folder(content: Mapping[str, Any], models_dir: str) -> Path | None:
@@ -77,20 +112,22 @@ def _default_groups(primary: str) -> dict[str, str]:
 
 
 @cache
-def _group_fingerprint(group: str, name: str, replaced: frozenset[str] = frozenset()) -> str:
+def _group_fingerprint(group: str, name: str, models_dir: str, replaced: frozenset[str] = frozenset()) -> str:
     """Hash of one option of a Hydra group, with the options that its defaults list names (but for those
-    of groups that an override has `replaced`) and the files that it names."""
+    of groups that an override has `replaced`) and the files that it names; of a model also its identity."""
     content = _load_yaml(HYDRA_DIR / group / f"{name}.yaml")
     nested = []
     for entry in content.get("defaults", []):
         if isinstance(entry, dict):
             [(target, option)] = entry.items()
             other = target.lstrip("/").split("@")[0]
-            nested += [] if other in replaced else [_group_fingerprint(other, option)]
+            nested += [] if other in replaced else [_group_fingerprint(other, option, models_dir)]
         elif entry != "_self_" and (HYDRA_DIR / group / f"{entry}.yaml").exists():
-            nested.append(_group_fingerprint(group, entry))
-    named = [content[key] for key in FILES if key in content]
-    return digest(content, nested, [_file_fingerprint(REPOSITORY / path) for path in named])
+            nested.append(_group_fingerprint(group, entry, models_dir))
+    named = [_file_fingerprint(REPOSITORY / content[key]) for key in FILES if key in content]
+    if group == "model" and (identity := _identity(name, content, models_dir)):
+        named.append(identity)
+    return digest(content, nested, named)
 
 
 def _file_fingerprint(path: Path) -> str:

@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from inferbench import config as configs
 from inferbench import provenance
 from inferbench.cell_file import CellFileError, write_cell
+from inferbench.checkpoint import require_checkpoint
 from inferbench.derive import speeds
 from inferbench.fingerprint import cell_fingerprint
 from inferbench.lease import LeaseError, leased_devices
-from inferbench.prepare import require_checkpoint
 from inferbench.supervise import run_worker
 
 
@@ -33,29 +33,31 @@ def main_of(config: DictConfig, primary: str, code: tuple[str, ...]) -> None:
 
 def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
     resolved: configs.RunConfig = configs.resolve(config)
-    fingerprint = cell_fingerprint(HydraConfig.get().overrides.task, primary)
-    if resolved.fingerprint not in ("", fingerprint):
-        raise configs.ConfigError(
-            f"cell {resolved.cell}: its configuration changed after this job was planned; run snakemake again."
-        )
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     # A model that is not there says nothing about the cell: that is no result.
-    for model in _models(plain):
-        require_checkpoint(model)
+    weights = _weights(plain)
+    fingerprint = cell_fingerprint(HydraConfig.get().overrides.task, primary, resolved.models_dir)
+    if resolved.fingerprint not in ("", fingerprint):
+        raise configs.ConfigError(
+            f"cell {resolved.cell}: its configuration or its model's files changed after this job was planned; run"
+            " snakemake again."
+        )
     about = provenance.describe_run(plain, fingerprint, code)
     with leased_devices(resolved.device.value, resolved.model.gpus) as devices:
         about["started_at"] = provenance.now()
         try:
             record = run_worker(plain, devices, resolved.timeout_s)
         except configs.Fault as fault:
-            # A file that is no longer what it was is named.
-            for model in _models(plain):
-                require_checkpoint(model)
+            _weights(plain)  # a file that is no longer what it was is named
             raise configs.Fault(
                 f"cell {resolved.cell}: {fault}. That says nothing about the cell, so nothing is stored: put it right, and"
                 " the same command measures it."
             ) from fault
     about["ended_at"] = provenance.now()
+    if _weights(plain) != weights:
+        raise configs.Fault(
+            f"cell {resolved.cell}: its model's files changed while it was measured; run the same command again."
+        )
     output = Path(resolved.output)
     write_cell(output, about, record)
     return f"{record['status']}: {record.get('reason') or _told(plain, record) + str(output)}"
@@ -72,6 +74,12 @@ def _told(plain: dict[str, Any], record: dict[str, Any]) -> str:
         f"decode {own['decode_tokens_per_s']:,.1f} tokens/s, time to first token {own['ttft_ms']:,.1f} ms, weights"
         f" {record['weight_bytes'] / 1e9:.3f} GB{flags}{prompts}, in "
     )
+
+
+def _weights(plain: dict[str, Any]) -> list[tuple[Path, int, int]]:
+    """(path, bytes, time of change) of each file of weights. Raises ModelError where one cannot be used."""
+    files = [file for model in _models(plain) for file in require_checkpoint(model)]
+    return [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _models(plain: dict[str, Any]) -> list[configs.ModelConfig]:

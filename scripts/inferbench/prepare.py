@@ -6,20 +6,21 @@ Every source ends as a folder of safetensors that `from_pretrained` reads, and a
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from inferbench.config import ConfigError, Fault, ModelConfig, Source, in_repository
+from safetensors import SafetensorError
 
-#: What a checkpoint is made of: no pickles, no code.
-CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+from inferbench.checkpoint import ModelError, require_checkpoint
+from inferbench.config import ConfigError, ModelConfig, Source, in_repository
+from inferbench.fingerprint import CHECKPOINT_FILES, brought_files
 
-
-class ModelError(Fault):
-    """A model that is not to be had. The message names it and says what to do."""
+#: Of a disk without room.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def prepare(model: ModelConfig, manifest: Path) -> dict:
@@ -48,6 +49,8 @@ def prepare(model: ModelConfig, manifest: Path) -> dict:
             ):  # private until now; a cluster's other users read it too
                 path.chmod(0o755 if path.is_dir() else 0o644)
             scratch.rename(target)
+        except SafetensorError as error:
+            raise ModelError(f"model {model.name} cannot be written to {model.path}: {error}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         files = require_checkpoint(model)
@@ -56,6 +59,7 @@ def prepare(model: ModelConfig, manifest: Path) -> dict:
         "source": model.source.value,
         "revision": model.revision,
         "files": {file.name: file.stat().st_size for file in files},
+        "brought_files": brought_files(target),
     }
     temporary = manifest.with_name(f".{manifest.name}.tmp")
     try:
@@ -64,26 +68,6 @@ def prepare(model: ModelConfig, manifest: Path) -> dict:
     finally:
         temporary.unlink(missing_ok=True)
     return record
-
-
-def require_checkpoint(model: ModelConfig) -> list[Path]:
-    """The weight files of the model's folder. Raises ModelError if they cannot be used."""
-    folder = in_repository(model.path)
-    if not (folder / "config.json").is_file():
-        todo = f"make it with: python scripts/prepare_model.py model={model.name}"
-        if model.source is Source.checkpoint and not model.hub_id:
-            todo = "put one there (config.json and *.safetensors), or name a hub_id in its Hydra file."
-        raise ModelError(f"model {model.name}: there is no checkpoint in {folder}; {todo}")
-    weights = sorted(folder.glob("*.safetensors"))
-    if weights:
-        return weights
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
-    if pickles:
-        raise ModelError(
-            f"model {model.name}: {folder} holds its weights only as pickles ({pickles[0]}), which can run code;"
-            " convert them to safetensors."
-        )
-    raise ModelError(f"model {model.name}: {folder} holds no weights (*.safetensors); complete the download.")
 
 
 def _convert_bundled(model: ModelConfig, folder: Path) -> None:
@@ -147,6 +131,8 @@ def _fetch(model: ModelConfig, folder: Path) -> None:
     except RepositoryNotFoundError as error:
         raise ModelError(f"{wanted} is not on the hub, or is private: check hub_id, or log in.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise
         raise ModelError(
             f"{wanted} cannot be fetched from here ({type(error).__name__}): run this on a machine with network,"
             f" or copy the checkpoint to {model.path} and take hub_id out of config/hydra/model/{model.name}.yaml."

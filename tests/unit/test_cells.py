@@ -151,3 +151,15 @@ def test_the_type_of_gpu_is_part_of_what_a_cell_means():
         assert composed(meaning_overrides(campaign, cell)).gpu_model == (
             "h100" if cell.precision == "bf16" else None
         )
+
+
+@pytest.mark.parametrize(
+    "folder", ["models", "my models", 'it\'s "mine"', "a,b=[c]", "1e5", "C:\\models\\", "null"]
+)
+def test_hydra_takes_the_models_folder_as_it_is(folder):
+    configs.register()
+    overrides = job_overrides({**CAMPAIGN, "models_dir": folder}, ["model=tiny"], "cell", 1, "f")
+    with initialize_config_dir(str(configs.HYDRA_DIR), version_base="1.3"):
+        composed = configs.resolve(compose("benchmark", [*overrides, "output=x"]))
+    assert composed.models_dir == folder
+    assert composed.model.path == f"{folder}/tiny"

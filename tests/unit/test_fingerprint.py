@@ -1,11 +1,19 @@
 """Hashes change with what they stand for, and with nothing else."""
 
+import json
+import os
 import shutil
 
 import pytest
 
 from inferbench import fingerprint
-from inferbench.fingerprint import cell_fingerprint, code_hash, experiment_code
+from inferbench.fingerprint import (
+    brought_files,
+    cell_fingerprint,
+    code_hash,
+    experiment_code,
+    manifest_name,
+)
 
 CELL = ["model=tiny", "precision=nf4", "attention=sdpa", "execution=loop", "workload=short", "device=cpu"]
 
@@ -206,3 +214,92 @@ def test_an_experiments_code_is_its_own(tmp_path, monkeypatch, added_to, changed
     monkeypatch.setattr(fingerprint, "SCRIPTS", scripts)
     forget()
     assert (code_hash(*experiment_code("kv_cache")) != before) is changed
+
+
+# --- checkpoints that a user brings
+
+
+def brought(repository, path="weights", where="weights", **pinned):
+    """The folder of the checkpoint `own`, whose Hydra file names `path`."""
+    described = {"name": "own", "source": "checkpoint", "path": path, **pinned}
+    (repository / "config/hydra/model/own.yaml").write_text(json.dumps(described))
+    folder = repository / where
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "notes.md"):
+        (folder / name).write_text("{}")
+        os.utime(folder / name, (1000, 1000))
+    return folder
+
+
+def test_replaced_files_of_a_checkpoint_that_a_user_brings_make_another_model(repository):
+    folder = brought(repository)
+    others, before, named = of(), of("model=own"), manifest_name("own", "models")
+
+    def now():
+        return of("model=own"), manifest_name("own", "models")
+
+    os.utime(folder / "model.safetensors", (1000, 2000))
+    replaced = now()
+    assert replaced[0] != before and replaced[1] != named
+    os.utime(folder / "model.safetensors", (1000, 1000))
+    assert now() == (before, named)
+    (folder / "model.safetensors").write_text("{ }")
+    os.utime(folder / "model.safetensors", (1000, 1000))
+    assert now()[0] not in (before, replaced[0])
+    (folder / "model.safetensors").write_text("{}")
+    os.utime(folder / "model.safetensors", (1000, 1000))
+    (folder / "tokenizer.json").write_text("{}")
+    assert now()[0] != before
+    (folder / "tokenizer.json").unlink()
+    (folder / "notes.md").write_text("of no concern")
+    assert now() == (before, named)
+    assert of() == others
+
+
+def test_a_draft_that_a_user_brings_counts_too(repository):
+    folder = brought(repository)
+    draft = repository / "config/hydra/draft/own-draft.yaml"
+    draft.write_text("defaults: [{/model@model: own}]\nname: own-draft\n")
+
+    def now():
+        forget()
+        return cell_fingerprint(
+            ["experiment=speculative", "draft@experiment.draft=own-draft"], "run_experiment"
+        )
+
+    before = now()
+    os.utime(folder / "model.safetensors", (1000, 2000))
+    assert now() != before
+
+
+def test_what_a_revision_pins_is_not_looked_at(repository):
+    folder = brought(repository, hub_id="organisation/own", revision="0123")
+    before = of("model=own")
+    os.utime(folder / "model.safetensors", (1000, 2000))
+    assert of("model=own") == before
+
+
+def test_a_folder_below_the_models_folder_is_found_where_that_is(repository):
+    folder = brought(repository, "${models_dir}/own", "my models/own")
+
+    def now(models_dir):
+        forget()
+        return cell_fingerprint([*CELL, "model=own"], models_dir=models_dir)
+
+    here, elsewhere = now("my models"), now("models")
+    os.utime(folder / "model.safetensors", (1000, 2000))
+    assert now("my models") != here
+    assert now("models") == elsewhere
+
+
+def test_a_checkpoint_whose_folder_is_gone_is_the_one_that_its_manifest_was_of(repository):
+    folder = brought(repository)
+    before, name = of("model=own"), manifest_name("own", "models")
+    (repository / "models").mkdir()
+    (repository / "models" / name).write_text(json.dumps({"brought_files": brought_files(folder)}))
+    (folder / "model.safetensors").unlink()
+    assert (of("model=own"), manifest_name("own", "models")) == (before, name)
+    shutil.rmtree(folder)
+    assert (of("model=own"), manifest_name("own", "models")) == (before, name)
+    (repository / "models" / name).unlink()
+    assert of("model=own") != before

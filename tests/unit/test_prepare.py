@@ -1,16 +1,19 @@
 """Checkpoints: made the same each time, whole or not at all, refused with a sentence."""
 
+import errno
 import hashlib
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors.torch import save_file
 
+from inferbench.checkpoint import ModelError
 from inferbench.config import ConfigError, ModelConfig, Source
-from inferbench.prepare import ModelError, prepare, require_checkpoint
+from inferbench.prepare import prepare
 
 ARCHITECTURE = {
     "model_type": "llama",
@@ -67,54 +70,17 @@ def test_a_model_described_otherwise_takes_the_place_of_the_one_before(tmp_path)
     assert [manifest.exists() for manifest in manifests] == [True, False, True]
 
 
-@pytest.fixture
-def local(tmp_path):
-    """A local checkpoint's folder, with a config and nothing else, and its model."""
+def test_a_local_checkpoint_is_taken_as_it_is(tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    return folder, ModelConfig(name="own", source=Source.checkpoint, path=str(folder))
-
-
-def test_a_local_checkpoint_is_taken_as_it_is(local, tmp_path):
-    folder, model = local
-    (folder / "model.safetensors").write_bytes(b"12345")
-    record = prepare(model, tmp_path / "own.json")
-    assert record["files"] == {"model.safetensors": 5}
-    assert (folder / "model.safetensors").read_bytes() == b"12345"
-
-
-def test_a_folder_without_weights(local):
-    folder, model = local
-    with pytest.raises(ModelError) as caught:
-        require_checkpoint(model)
-    assert (
-        str(caught.value) == f"model own: {folder} holds no weights (*.safetensors); complete the download."
+    save_file({"a": torch.zeros(3)}, folder / "model.safetensors")
+    before = weights(folder)
+    record = prepare(
+        ModelConfig(name="own", source=Source.checkpoint, path=str(folder)), tmp_path / "own.json"
     )
-
-
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth"])
-def test_pickles_are_refused_and_never_mind_beside_safetensors(local, name):
-    folder, model = local
-    (folder / name).touch()
-    with pytest.raises(ModelError, match=rf"only as pickles \({name}\), which can run code; convert them"):
-        require_checkpoint(model)
-    (folder / "model.safetensors").touch()
-    assert [path.name for path in require_checkpoint(model)] == ["model.safetensors"]
-
-
-def test_no_folder_says_how_to_make_it_where_it_can_be_made(local):
-    folder, model = local
-    (folder / "config.json").unlink()
-    with pytest.raises(ModelError) as caught:
-        require_checkpoint(model)
-    where = f"model own: there is no checkpoint in {folder}; "
-    assert str(caught.value) == (
-        f"{where}put one there (config.json and *.safetensors), or name a hub_id in its Hydra file."
-    )
-    with pytest.raises(ModelError) as caught:
-        require_checkpoint(replace(model, hub_id="own/own"))
-    assert str(caught.value) == f"{where}make it with: python scripts/prepare_model.py model=own"
+    assert record["files"] == {"model.safetensors": (folder / "model.safetensors").stat().st_size}
+    assert weights(folder) == before
 
 
 def refusal(kind, status):
@@ -152,13 +118,24 @@ def test_a_model_that_is_not_to_be_had_is_named_with_what_to_do(tmp_path, monkey
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_a_full_disk_is_not_told_as_a_lack_of_network(tmp_path, monkeypatch):
+    def download(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = ModelConfig("big", Source.checkpoint, str(tmp_path / "models/big"), "org/big", "0123abc")
+    with pytest.raises(OSError, match="No space left on device"):  # prepare_model.py makes a sentence of it
+        prepare(model, tmp_path / "models/big.json")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
 def test_a_fetched_model_is_its_pinned_revision_and_holds_no_code(tmp_path, monkeypatch):
     asked = {}
 
     def download(hub_id, *, revision, local_dir, allow_patterns):
         asked.update(hub_id=hub_id, revision=revision, patterns=allow_patterns)
-        for name in ("config.json", "model.safetensors"):
-            (local_dir / name).write_text("{}")
+        (local_dir / "config.json").write_text("{}")
+        save_file({"a": torch.zeros(3)}, local_dir / "model.safetensors")
         (local_dir / ".cache").mkdir()
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)

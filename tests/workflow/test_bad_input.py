@@ -163,11 +163,12 @@ def small_disk():
     return shlex.join([*unshare, "bash", "-c"])
 
 
-def on_full_disk(checkout, small_disk, folder, command):
-    """Run a command while `folder` is on a disk that is full; what it left there is listed at the end."""
+def on_full_disk(checkout, small_disk, folder, command, room=0):
+    """Run a command while `folder` is on a disk that is full but for so many bytes; what it left there is listed at the
+    end."""
     checkout.path(folder).mkdir(parents=True, exist_ok=True)
     script = (
-        f"mount -t tmpfs -o size=16k tmpfs {folder} && head -c 16384 /dev/zero > {folder}/filler;"
+        f"mount -t tmpfs -o size={16384 + room} tmpfs {folder} && head -c 16384 /dev/zero > {folder}/filler;"
         f" {command}; code=$?; echo left: $(ls -A {folder}); exit $code"
     )
     return checkout.run("bash", "-c", f"{small_disk} {shlex.quote(script)}")
@@ -192,9 +193,11 @@ def test_a_full_disk_under_the_tables(finished, small_disk):
     assert done.output.rstrip().endswith("left: filler")
 
 
-def test_a_full_disk_under_the_models(fresh, small_disk):
-    done = on_full_disk(fresh, small_disk, "models", "python scripts/prepare_model.py model=tiny")
+@pytest.mark.parametrize("room", [0, 65536])  # for the config and not for the weights
+def test_a_full_disk_under_the_models(fresh, small_disk, room):
+    command = "python scripts/prepare_model.py model=tiny"
+    done = on_full_disk(fresh, small_disk, "models", command, room)
     assert done.code != 0
-    assert "model tiny cannot be written to" in done.output
+    assert "model tiny cannot be written to" in done.output and "No space left on device" in done.output
     assert "Traceback" not in done.output
     assert done.output.rstrip().endswith("left: filler")

@@ -117,7 +117,14 @@ def test_a_fault_of_files_is_a_failed_job_and_the_same_command_measures_after_th
 ):
     models = work.parent / "models"
     shutil.copytree(first_run.path("models"), models)
-    broken = models / "tiny/tokenizer.json"
+    shard, broken = models / "tiny/model.safetensors", models / "tiny/tokenizer.json"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    done = first_run.run(*command(f"models_dir={models}"), cwd=work)
+    assert done.code != 0
+    assert done.output.splitlines()[-1].startswith(f"model tiny: {shard} is not whole (")
+    assert list(work.iterdir()) == []
+    shard.write_bytes(whole)
     broken.write_text("{")
     done = first_run.run(*command(f"models_dir={models}"), cwd=work)
     assert done.code != 0

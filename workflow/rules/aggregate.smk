@@ -6,7 +6,8 @@ provenance, in results/<campaign>/ or results/<campaign>/partial/.
 
 AGGREGATE = (
     f"python {SCRIPTS}/aggregate_cells.py --campaign {{params.campaign:q}}"
-    f" --cells {on_disk(RESULTS)}/cells --output $(dirname {{output.measurements}})"
+    f" --cells {on_disk(RESULTS)}/cells --models-dir {shlex.quote(MODELS_DIR)}"
+    " --output $(dirname {output.measurements})"
 )
 
 

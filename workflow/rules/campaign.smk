@@ -35,10 +35,11 @@ except CampaignError as error:
 on_disk = workflow.modifier.modify_path
 #: The scripts, and the models' folder as they take it: a relative one is the repository's. Seen from where
 #: `snakemake` runs, so that a copy of the whole folder has the same commands and measures nothing again.
-SCRIPTS = os.path.relpath(REPOSITORY / "scripts")
+SCRIPTS = shlex.quote(os.path.relpath(REPOSITORY / "scripts"))
 MODELS_DIR = CAMPAIGN["models_dir"]
 if not os.path.isabs(MODELS_DIR):
     MODELS_DIR = os.path.relpath(on_disk(MODELS_DIR), REPOSITORY)
+MODELS_DIR_OVERRIDE = shlex.quote(f"models_dir={grid.hydra_quoted(MODELS_DIR)}")
 #: The campaign as jobs are told of it.
 PLACED = {**CAMPAIGN, "models_dir": MODELS_DIR}
 
@@ -84,7 +85,7 @@ CODE = CAMPAIGN["accept_code"] or code_hash()
 
 
 def manifest(name):
-    return f"{CAMPAIGN['models_dir']}/{manifest_name(name)}"
+    return f"{CAMPAIGN['models_dir']}/{manifest_name(name, MODELS_DIR)}"
 
 
 def overrides(wildcards):
@@ -94,7 +95,7 @@ def overrides(wildcards):
 def meaning_of(cell):
     """(overrides that say what is measured, their fingerprint) of a cell of the grid."""
     meaning = grid.meaning_overrides(CAMPAIGN, cell)
-    return meaning, cell_fingerprint(meaning)
+    return meaning, cell_fingerprint(meaning, models_dir=MODELS_DIR)
 
 
 def job_overrides(wildcards, meaning, fingerprint):
@@ -224,7 +225,7 @@ def experiment_overrides(wildcards):
 def experiment_meaning_of(cell):
     """As `meaning_of`, of a cell of an experiment."""
     meaning = experiment_meaning(CAMPAIGN, cell)
-    return meaning, cell_fingerprint(meaning, "run_experiment")
+    return meaning, cell_fingerprint(meaning, "run_experiment", MODELS_DIR)
 
 
 def measuring_code(wildcards):

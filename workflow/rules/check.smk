@@ -27,6 +27,6 @@ rule check_node:
             "" if wildcards.gpu_model == "any" else f"--gpu-model {wildcards.gpu_model}"
         ),
     shell:
-        f"said=$(python {SCRIPTS}/check_node.py --models {{params.models}} --models-dir {MODELS_DIR}"
+        f"said=$(python {SCRIPTS}/check_node.py --models {{params.models}} --models-dir {shlex.quote(MODELS_DIR)}"
         " {params.gpu_model} --results $(dirname {log}) --output {output} 2>&1 | tee {log})"
         ' || (echo "$said" >&2; exit 1)'

@@ -7,7 +7,8 @@ experiment is a target of its own name.
 
 AGGREGATE_EXPERIMENT = (
     f"python {SCRIPTS}/aggregate_experiment.py {{wildcards.experiment}} --campaign {{params.campaign:q}}"
-    f" --files {on_disk(RESULTS)}/{{wildcards.experiment}} --output $(dirname {{output.table}})"
+    f" --files {on_disk(RESULTS)}/{{wildcards.experiment}} --models-dir {shlex.quote(MODELS_DIR)}"
+    " --output $(dirname {output.table})"
 )
 
 

@@ -1,7 +1,8 @@
 """Checkpoints: made (bundled, synthetic) or fetched, once per model.
 
 Output: models/<name>-<fingerprint>.json, written when the folder models/<name> is complete. The
-fingerprint is that of the model's Hydra file, so a model described otherwise is one not yet made.
+fingerprint is that of the model's Hydra file, and of the files in a folder that the user brings, so a model
+described otherwise, or replaced, is one not yet made.
 Fetching needs network, so it runs where snakemake runs.
 
 A manifest that lies there has no rule: were it to be made again (because this file changed, say), Snakemake
@@ -23,5 +24,5 @@ rule prepare_model:
     conda:
         "../../envs/benchmark-cpu.yaml"
     shell:
-        f"python {SCRIPTS}/prepare_model.py model={{wildcards.model}} models_dir={MODELS_DIR} &> {{log}}"
+        f"python {SCRIPTS}/prepare_model.py model={{wildcards.model}} {MODELS_DIR_OVERRIDE} &> {{log}}"
         " || (cat {log} >&2; exit 1)"
