@@ -105,6 +105,7 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     record["new_tokens"] = timelines[-1].tokens.shape[1]
     record |= sample(timelines[-1], tokenizer)
     with known(record, "kv_cache_bytes"):
+        shape.require_past_in_cache()
         record["kv_cache_bytes"] = decoder.cache_bytes()
     record |= memory.peaks(device)
     if device.type == "cuda":

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
-from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.generation.streamers import BaseStreamer
 
 from inferbench.prompts import PromptBatch
@@ -247,13 +246,8 @@ def cache_argument(model: PreTrainedModel) -> str:
 
 def cache_bytes(cache: Any) -> int:
     """Bytes of all that a transformers cache holds of the tokens: keys, values, recurrent and other states, whatever
-    their names. Raises NotKnown as cache_tensors does, and where a layer keeps its state elsewhere."""
-    held = cache_tensors(cache)
-    recurrent = [isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers]
-    elsewhere = sum(kept and not tensors for kept, tensors in zip(recurrent, held, strict=True))
-    if elsewhere:
-        raise NotKnown(f"{elsewhere} of the model's {len(held)} layers keep their state outside of the cache")
-    return sum(tensor.numel() * tensor.element_size() for layer in held for tensor in layer)
+    their names. Raises NotKnown as cache_tensors does."""
+    return sum(tensor.numel() * tensor.element_size() for layer in cache_tensors(cache) for tensor in layer)
 
 
 def cache_tensors(cache: Any) -> list[list[torch.Tensor]]:

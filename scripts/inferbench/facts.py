@@ -25,6 +25,10 @@ from inferbench.load import DTYPES, expert_share
 from inferbench.support import NotKnown, Unsupported
 
 
+class KeptElsewhere(NotKnown):
+    """The model keeps some of its past outside of the cache that it is given."""
+
+
 @dataclass(frozen=True)
 class FilledCache:
     """The cache after a prompt.
@@ -90,6 +94,16 @@ class ModelShape:
             return self.cache(1, 1).attends
         except NotKnown:
             return True
+
+    def require_past_in_cache(self) -> None:
+        """Raise NotKnown where what the model's cache holds is not all that it keeps of its past."""
+        try:
+            self.cache(1, 1)
+        except KeptElsewhere:
+            raise
+        except NotKnown:
+            # Of a cache that is filled with data it can still be told what it holds.
+            return
 
     def require_known_weights(self) -> None:
         """Raise NotKnown where what a token uses of the weights is not told."""
@@ -228,17 +242,33 @@ def _fill_cache(model: PreTrainedModel, batch_size: int, tokens: int) -> FilledC
 
 @torch.inference_mode()
 def _run(model: PreTrainedModel, ids: torch.Tensor) -> DynamicCache:
-    """The cache that the model fills as it reads the tokens. Raises NotKnown where it needs to know what they are."""
+    """The cache that the model fills as it reads the tokens. Raises NotKnown where it needs to know what they are, and
+    KeptElsewhere."""
+    before = _states(model)
     # Without a mask some look for padding among the tokens; others look into a mask.
     for mask in (None, torch.ones_like(ids)):
         cache = DynamicCache(config=model.config)
         inputs = {"input_ids": ids, "attention_mask": mask, cache_argument(model): cache}
         try:
             model(**inputs, use_cache=True, logits_to_keep=1)
-            return cache
+            break
         except Exception as error:  # whatever a model does that takes data
             cause = error
-    words = " ".join(str(cause).split())[:100]
-    raise NotKnown(
-        f"its cache cannot be counted before it runs: without data there is {type(cause).__name__}, {words}"
-    )
+    else:
+        words = " ".join(str(cause).split())[:100]
+        raise NotKnown(
+            f"its cache cannot be counted before it runs: without data there is {type(cause).__name__}, {words}"
+        )
+    if new := _states(model) - before:
+        raise KeptElsewhere(f"{len(new)} states of the model are kept in its modules, outside of its cache")
+    return cache
+
+
+def _states(model: nn.Module) -> set[tuple[nn.Module, str, int]]:
+    """The tensors that are neither parameters nor buffers of the modules, by which they can be told from later ones."""
+    return {
+        (module, name, id(value))
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    }

@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from inferbench.context_length import checkpoint_config
+
 #: Settings that say nothing of how tokens are chosen.
 NO_CHOICE = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version")
 #: Letters of a setting that are worth naming: some are lists of a thousand tokens.
@@ -35,5 +37,5 @@ def _own(folder: Path) -> dict[str, Any]:
     file = folder / "generation_config.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in config.items() if name in vars(GenerationConfig())}
+    known = vars(GenerationConfig())
+    return {name: value for name, value in checkpoint_config(folder).items() if name in known}

@@ -27,6 +27,7 @@ from inferbench.config import (
     RunConfig,
     in_repository,
 )
+from inferbench.context_length import checkpoint_config
 from inferbench.generation import neutral
 from inferbench.quantised import own_quantisation
 
@@ -53,7 +54,9 @@ def load_model(config: RunConfig, device: torch.device) -> PreTrainedModel:
         runpy.run_path(str(in_repository(config.attention.code)))
     folder = in_repository(config.model.path)
     # A checkpoint that is quantised says how itself: even None here would overwrite that.
-    quantisation = _quantisation(config.precision) if own_quantisation(folder) is None else None
+    quantisation = (
+        _quantisation(config.precision) if own_quantisation(checkpoint_config(folder)) is None else None
+    )
     model, found = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=DTYPES[config.precision.dtype.value],

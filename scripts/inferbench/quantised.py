@@ -3,9 +3,8 @@ library alone."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,31 +17,26 @@ METHODS = {"fp8": "fine-grained FP8", "gptq": "GPTQ", "awq": "AWQ", "mxfp4": "MX
 OTHERS = "dtype of other weights"
 
 
-def own_quantisation(folder: Path) -> dict[str, Any] | None:
-    """How the weights in `folder` were quantised, as its config.json says it, a text model's nested config
-    included; None where it says nothing, or is not there."""
-    return _first(_config(folder), KEYS)
+def own_quantisation(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the weights of a checkpoint with this config.json were quantised, as it or a text model's config in it
+    says; None where they are not."""
+    return _first(config, KEYS)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def _first(config: dict[str, Any], keys: tuple[str, ...]) -> Any:
+def _first(config: Mapping[str, Any], keys: Iterable[str]) -> Any:
     """The value of the first of `keys` that is set, in `config` or in what is nested in it."""
     nested = (_first(value, keys) for value in config.values() if isinstance(value, dict))
     return next((value for value in chain(map(config.get, keys), nested) if value is not None), None)
 
 
-def refusal(folder: Path, model: str, precision: PrecisionConfig) -> str | None:
-    """One sentence why the weights in `folder` cannot be measured as `precision`: they are quantised, and not as
-    it says. None where they can."""
-    own = own_quantisation(folder)
+def refusal(config: Mapping[str, Any], model: str, precision: PrecisionConfig) -> str | None:
+    """One sentence why a checkpoint with this config.json cannot be measured as `precision`: its weights are
+    quantised, and not as that says. None where it can."""
+    own = own_quantisation(config)
     if own is None:
         return None
     # Its other weights stay in the dtype that they were saved in, whatever is asked for.
-    settings = _of_bitsandbytes(own, _first(_config(folder), ("dtype", "torch_dtype")))
+    settings = _of_bitsandbytes(own, _first(config, ("dtype", "torch_dtype")))
     asked = {
         "quantisation": precision.quantisation.value,
         "double_quantisation": precision.double_quantisation,

@@ -115,7 +115,7 @@ def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
 def _precision_reason(config: RunConfig) -> str | None:
     if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
         return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
-    return refusal(in_repository(config.model.path), config.model.name, config.precision)
+    return refusal(checkpoint_config(in_repository(config.model.path)), config.model.name, config.precision)
 
 
 def _context_reason(config: RunConfig) -> str | None:

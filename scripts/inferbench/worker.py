@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 import sys
+import tempfile
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -72,6 +75,10 @@ def keep_bytecode(config: RunConfig) -> None:
 def environment(config: RunConfig) -> dict[str, str]:
     """Threads, no network, kernel caches that last."""
     cache = node_cache(config)
+    if shlex.quote(str(cache)) != str(cache):
+        # torch puts it into the commands of its compilers as it is.
+        kept = Path(tempfile.gettempdir()) / f"inferbench-{os.getuid()}"
+        cache = kept / re.sub(r"\W", "_", str(cache))
     threads = str(config.cpu_threads)
     return {
         "OMP_NUM_THREADS": threads,
