@@ -259,15 +259,16 @@ def _run(model: PreTrainedModel, ids: torch.Tensor) -> DynamicCache:
         raise NotKnown(
             f"its cache cannot be counted before it runs: without data there is {type(cause).__name__}, {words}"
         )
-    if new := _states(model) - before:
+    new = [place for place, state in _states(model).items() if before.get(place) is not state]
+    if new:
         raise KeptElsewhere(f"{len(new)} states of the model are kept in its modules, outside of its cache")
     return cache
 
 
-def _states(model: nn.Module) -> set[tuple[nn.Module, str, int]]:
-    """The tensors that are neither parameters nor buffers of the modules, by which they can be told from later ones."""
+def _states(model: nn.Module) -> dict[tuple[nn.Module, str], torch.Tensor]:
+    """The tensors that modules have beside their parameters and buffers."""
     return {
-        (module, name, id(value))
+        (module, name): value
         for module in model.modules()
         for name, value in vars(module).items()
         if isinstance(value, torch.Tensor)
