@@ -5,13 +5,15 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from checkpoints import cell_of, outcome
+from experiment_jobs import experiment_config
 from inferbench import checks
 from inferbench.captured import CapturedDecoder
-from inferbench.config import Dtype, ExecutionMode, PrecisionConfig, Quantisation
+from inferbench.config import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Quantisation, Source
+from inferbench.experiments.speculative_settings import DraftConfig, DraftMethod, Settings
 from inferbench.facts import load_config
 from inferbench.load import load_model
 from inferbench.support import Unsupported
-from models import CPU, benchmark_config, execution, unequal_batch
+from models import CPU, benchmark_config, execution, tiny_llama, unequal_batch
 
 SMALL = {
     "vocab_size": 512,
@@ -132,3 +134,16 @@ def test_a_quantised_model_may_keep_float32_too(saved):
     nf4 = PrecisionConfig("nf4", Dtype.float16, Quantisation.nf4)
     config = cell_of(saved["gpt_oss"], nf4, attention="eager")
     assert checks.check_dtype(load_model(config, CPU), config) == "float16+float32 (nf4)"
+
+
+def test_a_draft_whose_class_refuses_the_attention_is_refused_too(saved, tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    drafting = ModelConfig("some-draft", Source.checkpoint, str(saved["gemma2"]))
+    settings = Settings(
+        prompts="config/prompts.yaml", prompt_count=1, prompt_tokens=8, new_tokens=4, draft_tokens=2,
+        draft=DraftConfig("draft", DraftMethod.model, drafting, FP32),
+    )  # fmt: skip
+    config = experiment_config(settings, tmp_path)
+    status, reason, record = outcome(config, "inferbench.experiments.speculative")
+    assert (status, "weight_bytes" in record) == ("unsupported", False)
+    assert "Gemma2ForCausalLM does not support sdpa" in reason

@@ -17,6 +17,7 @@ from inferbench.config import Dtype, Lengths, WorkloadConfig
 from inferbench.experiments.settings import ExperimentConfig
 from inferbench.experiments.setup import can_capture, load_checked
 from inferbench.experiments.speculative_settings import DraftMethod
+from inferbench.facts import load_config
 from inferbench.prompts import make_batch
 from inferbench.sequences import GrowingSequence, Sequence, StaticSequence
 from inferbench.speculative import (
@@ -104,9 +105,11 @@ def require_supported(
     for one in models:
         if reason := unsupported_reason(one, device):
             raise Unsupported(reason)
-    if drafting is not None and drafting.model.name != config.model.name:
-        tokenizers = [load.load_tokenizer(one.model) for one in models]
-        require_same_tokenizer(*tokenizers, config.model.name, drafting.model.name)
+    if drafting is not None:
+        if drafting.model.name != config.model.name:
+            tokenizers = [load.load_tokenizer(one.model) for one in models]
+            require_same_tokenizer(*tokenizers, config.model.name, drafting.model.name)
+        load_config(drafting)
     return all(can_capture(one, device) for one in models)
 
 
