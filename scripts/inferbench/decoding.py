@@ -127,7 +127,7 @@ class LoopDecoder:
         cannot; the decoder then needs a prefill."""
         try:
             self.cache.crop(-steps)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:  # the latter from a layer that nothing was kept in
             raise NotKnown(
                 "steps cannot be decoded again: a sliding window or a recurrent state does not keep what it was before"
                 " them"

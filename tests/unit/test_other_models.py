@@ -174,7 +174,7 @@ def test_latent_attention_whose_values_are_narrower_is_captured():
     assert torch.equal(decode(decoder, batch, NEW).tokens, decode(GenerateDecoder(model), batch, NEW).tokens)
 
 
-@pytest.mark.parametrize("kind", ["mistral", "lfm2", "mamba"])
+@pytest.mark.parametrize("kind", ["mistral", "lfm2", "mamba", "recurrent_gemma"])
 def test_steps_that_cannot_be_taken_back_are_not_timed_unread_and_that_is_said(kind):
     decoder = LoopDecoder(small_model(kind))
     config = small_cell(kind, "", LOOP)
