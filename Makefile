@@ -2,7 +2,7 @@
 #   make demo     measure SmolLM2 on this machine's processor and write results/demo/report.html
 #   make test     the tests; REQUIRE_ALL=1 makes an absent program a failure
 #   make figures  redraw the published figures and compare them, byte for byte; installs no torch
-#   make lint     ruff, snakefmt, snakemake --lint
+#   make lint     ruff, snakefmt, snakemake --lint, mypy, import-linter
 #   make lock     pin the environments anew
 #   make slurm-profile   put the profile for `snakemake --profile slurm` into your Snakemake folder
 PYTHON ?= python3
@@ -25,7 +25,7 @@ figures: .venv-figures/installed
 
 lint: .venv/installed
 	@$(ACTIVATE) ruff check . && $(ACTIVATE) ruff format --check . && $(ACTIVATE) snakefmt --check Snakefile workflow \
-		&& $(ACTIVATE) snakemake --lint
+		&& $(ACTIVATE) snakemake --lint && $(ACTIVATE) mypy && $(ACTIVATE) PYTHONPATH=scripts lint-imports --no-logo
 
 lock: .venv/installed
 	@$(BIN)/pip install --quiet pip-tools && $(ACTIVATE) envs/lock.sh

@@ -19,15 +19,14 @@ from omegaconf import DictConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from inferbench.captured import CapturedDecoder
-from inferbench.cell import iteration, make_decoder
-from inferbench.config import register, resolve
-from inferbench.decoding import decode
-from inferbench.device import set_up
-from inferbench.load import load_model, load_tokenizer
-from inferbench.profiling import profile_call
-from inferbench.prompts import make_batch
-from inferbench.support import pick_device
+from inferbench.device.device import pick_device, set_up
+from inferbench.device.profiling import profile_call
+from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.decoding import decode
+from inferbench.experiments.grid.measure import iteration, make_decoder
+from inferbench.models.load import load_model, load_tokenizer
+from inferbench.models.prompts import make_batch
+from inferbench.run.compose import register, resolve
 
 RUNS = 6
 

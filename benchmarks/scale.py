@@ -26,9 +26,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "scripts"), str(REPOSITORY / "tests" / "workflow")]
 
 from checkouts import clone_into
-from inferbench.cell_file import read_cell, write_cell
-from inferbench.cells import expand, meaning_overrides
-from inferbench.figure_list import FIGURES
+from inferbench.plan.cells import expand, meaning_overrides
+from inferbench.plan.figures import grid_drawings
+from inferbench.tables.cell_file import read_cell, write_cell
 
 BARE = """
 NAMES = [str(number) for number in range({jobs})]
@@ -108,7 +108,10 @@ def report(checkout: Path, cells: int) -> None:
             "--campaign",
             json.dumps(campaign),
         ],
-        **{figure.script: [*tables, f"--output={results / 'figures' / figure.name}"] for figure in FIGURES},
+        **{
+            f"draw_figure {name}": [*tables, f"--output={results / 'figures' / name}"]
+            for name in (drawing.figure.name for drawing in grid_drawings())
+        },
         "write_report": [
             *tables,
             f"--provenance={results / 'provenance.json'}",
@@ -119,7 +122,11 @@ def report(checkout: Path, cells: int) -> None:
     }
     (results / "experiments.json").write_text("{}")
     for step, arguments in steps.items():
-        show(f"{step}, {cells} cells", timed([sys.executable, f"scripts/{step}.py", *arguments], checkout))
+        script, *names = step.split()
+        show(
+            f"{step}, {cells} cells",
+            timed([sys.executable, f"scripts/{script}.py", *names, *arguments], checkout),
+        )
     size = (results / "report.html").stat().st_size
     print(f"{f'report.html of {cells} cells':34} {size / 1e6:7.1f} MB", flush=True)
 

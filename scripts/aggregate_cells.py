@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from inferbench.aggregate import collect
-from inferbench.cell_file import CellFileError
-from inferbench.presentation import counted
-from inferbench.schema import SchemaError
-from inferbench.spending import spending_line
-from inferbench.summarise import summarise
-from inferbench.whole_files import UnwritableError, whole_file
+from inferbench.analysis.aggregate import collect
+from inferbench.analysis.summarise import summarise
+from inferbench.presentation.words import counted
+from inferbench.report.spending import spending_line
+from inferbench.tables.cell_file import CellFileError
+from inferbench.tables.schema import SchemaError
+from inferbench.tables.whole_files import UnwritableError, whole_file
 
 #: Missing replicates that are named one by one.
 NAMED = 10

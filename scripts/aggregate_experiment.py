@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from inferbench.cell_file import CellFileError
-from inferbench.experiment_cells import OWN
-from inferbench.experiment_tables import collect_experiment
-from inferbench.presentation import counted
-from inferbench.schema import SchemaError
-from inferbench.whole_files import UnwritableError, whole_file
+from inferbench.analysis.experiment_tables import collect_experiment
+from inferbench.plan.specs import experiment_names
+from inferbench.presentation.words import counted
+from inferbench.run.parts import part
+from inferbench.tables.cell_file import CellFileError
+from inferbench.tables.schema import SchemaError
+from inferbench.tables.whole_files import UnwritableError, whole_file
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=OWN)
+    parser.add_argument("experiment", choices=experiment_names())
     parser.add_argument("--campaign", required=True, type=json.loads, help="the resolved campaign, as JSON")
     parser.add_argument("--files", required=True, type=Path, help="folder of the experiment's files")
     parser.add_argument("--output", required=True, type=Path, help="folder for the table and the samples")
@@ -31,7 +32,12 @@ def main() -> None:
     options = parser.parse_args()
     try:
         table, samples = collect_experiment(
-            options.campaign, options.experiment, options.files, options.partial, options.models_dir
+            options.campaign,
+            options.experiment,
+            part(options.experiment, "table"),
+            options.files,
+            options.partial,
+            options.models_dir,
         )
         with whole_file(options.output / f"{options.experiment}-samples.parquet") as path:
             pq.write_table(samples, path)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from inferbench import config as configs
-from inferbench.cells import hydra_quoted
-from inferbench.checkpoint import ModelError, require_checkpoint
-from inferbench.node import disk_complaint, gpu_complaint, look_around, summary
+from inferbench.device.node import disk_complaint, gpu_complaint, look_around, summary
+from inferbench.models.checkpoint import ModelError, require_checkpoint
+from inferbench.plan.cells import hydra_quoted
+from inferbench.run.compose import register, resolve
+from inferbench.settings import job as configs
+from inferbench.settings.repository import HYDRA_DIR
 
 #: Room for some ten thousand cell files and logs.
 ROOM_BYTES = 1_000_000_000
@@ -45,12 +47,12 @@ def main() -> None:
 
 
 def model_config(name: str, models_dir: str) -> configs.ModelConfig:
-    configs.register()
-    with initialize_config_dir(str(configs.HYDRA_DIR), version_base="1.3"):
+    register()
+    with initialize_config_dir(str(HYDRA_DIR), version_base="1.3"):
         composed = compose(
             "prepare_model", overrides=[f"model={name}", f"models_dir={hydra_quoted(models_dir)}"]
         )
-    return configs.resolve(composed).model
+    return resolve(composed).model
 
 
 if __name__ == "__main__":

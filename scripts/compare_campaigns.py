@@ -15,8 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from inferbench import figures, schema
-from inferbench.compare import (
+from inferbench.analysis.compare import (
     ASKED_OTHERWISE,
     METRICS,
     CompareError,
@@ -26,7 +25,9 @@ from inferbench.compare import (
     load,
     other_meaning,
 )
-from inferbench.presentation import number
+from inferbench.presentation import style
+from inferbench.presentation.words import number
+from inferbench.tables import terms
 
 NAMES = {"decode_tokens_per_s": "decode speed", "ttft_ms": "TTFT", "tpot_ms": "TPOT"}
 COLOURS = {"faster": "#0072B2", "slower": "#D55E00"}
@@ -56,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     counts = comparison["finding"].value_counts()
     print("\n" + ", ".join(f"{count} {finding}" for finding, count in counts.items()))
     if arguments.output:
-        figures.apply_style()
-        figures.save(draw(comparison), comparison, arguments.output / "comparison")
+        style.apply_style()
+        style.save(draw(comparison), comparison, arguments.output / "comparison")
     regressed = comparison["finding"].isin(["slower", "no valid value in B"]).any()
     return int(arguments.fail_on_regression and regressed)
 
@@ -142,10 +143,10 @@ def draw(comparison: pd.DataFrame) -> plt.Figure:
     size = (11, 1.2 + (0.4 if several else 0.26) * len(shown))
     figure, panels = plt.subplots(1, len(METRICS), sharey=True, figsize=size, layout="constrained")
     for panel, metric in zip(panels, METRICS, strict=True):
-        panel.axvspan(-1, 1, color=figures.NOT_OK, lw=0)
-        panel.axvline(0, color=figures.QUIET, lw=0.8)
+        panel.axvspan(-1, 1, color=style.NOT_OK, lw=0)
+        panel.axvline(0, color=style.QUIET, lw=0.8)
         for row in data[data["metric"] == metric].itertuples():
-            colour = COLOURS.get(row.finding, figures.QUIET)
+            colour = COLOURS.get(row.finding, style.QUIET)
             if np.isnan(row.ratio):
                 at = panel.get_yaxis_transform()  # across in shares of the panel, down in rows
                 panel.text(0.5, row.row, row.finding, transform=at, color=colour, ha="center", va="center")
@@ -153,11 +154,11 @@ def draw(comparison: pd.DataFrame) -> plt.Figure:
             low, high, ratio = (100 * (value - 1) for value in (row.low, row.high, row.ratio))
             panel.plot([low, high], [row.row, row.row], color=colour, lw=1.6)
             panel.plot(ratio, row.row, MARKERS.get(row.finding, "|"), color=colour, ms=6)
-        panel.set_xlabel(f"{NAMES[metric]}, change in %\n{schema.METRICS[metric]} is better")
+        panel.set_xlabel(f"{NAMES[metric]}, change in %\n{terms.METRICS[metric]} is better")
     panels[0].set_yticks(shown["row"], labels)
     panels[0].set_ylim(len(shown) - 0.5, -0.5)
     left_out = f"{len(shown)} of {len(rows)} rows: findings and the largest changes."
-    figures.heading(
+    style.heading(
         figure,
         "Campaign B against campaign A",
         "Ratio of geometric means with its 95% interval. Triangle: faster (up) or slower (down); dot: the "

@@ -8,26 +8,29 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from inferbench import config as configs
-from inferbench.checkpoint import ModelError
-from inferbench.fingerprint import manifest_name
-from inferbench.prepare import prepare
+from inferbench.models.checkpoint import ModelError
+from inferbench.models.prepare import prepare
+from inferbench.plan.fingerprint import manifest_name
+from inferbench.run.compose import register, resolve
+from inferbench.settings import job as configs
+from inferbench.settings.repository import in_repository
 
-configs.register()
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+register()
 
 
 @hydra.main(version_base="1.3", config_path="../config/hydra", config_name="prepare_model")
 def main(config: DictConfig) -> None:
     try:
-        resolved = configs.resolve(config)
-        folder = configs.in_repository(resolved.models_dir)
+        resolved = resolve(config)
+        folder = in_repository(resolved.models_dir)
         chosen = HydraConfig.get().runtime.choices["model"]
         record = prepare(resolved.model, folder / manifest_name(chosen, resolved.models_dir))
     except (configs.ConfigError, ModelError) as error:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from inferbench.answer import AXES, MEMORY, WEIGHTS, answers, kernels, overview, progress
-from inferbench.context import context_sentences
-from inferbench.published import grid_tables
-from inferbench.side_by_side import both_ways, reversals, side_by_side_table
-from inferbench.summarise import with_cards
-from inferbench.waits import wait_sentences
+from inferbench.analysis.summarise import with_cards
+from inferbench.report.choices import AXES, MEMORY, WEIGHTS, answers, kernels, overview, progress
+from inferbench.report.context import context_sentences
+from inferbench.report.host_and_captured import both_ways, reversals, side_by_side_table
+from inferbench.report.reading_tokens import wait_sentences
+from inferbench.tables.published import grid_tables
 
 CONTEXT = "context"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from inferbench.published import (
+from inferbench.tables.published import (
     DATA_FILES,
     campaign_name,
     declared_experiments,

@@ -8,15 +8,17 @@ as their plotted data agree.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from inferbench.experiment_tables import read_experiments
-from inferbench.figure_list import Figure, drawn_from, figure_files
-from inferbench.published import (
+from inferbench.analysis.experiment_tables import read_experiments
+from inferbench.plan.figures import Drawing, drawings, figure_files
+from inferbench.presentation.drawing import draw_figure
+from inferbench.report.page import write_report
+from inferbench.run.parts import part
+from inferbench.tables.published import (
     DATA_FILES,
     SUMS,
     declared_experiments,
@@ -28,7 +30,6 @@ from inferbench.published import (
     sha256,
     write_published,
 )
-from inferbench.report import write_report
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -54,21 +55,21 @@ def redraw(folder: Path, output: Path, other_bytes: bool) -> Iterator[tuple[bool
     # Before the figures, whose own command lines would end this one at a table that cannot be read.
     measurements, summary = grid_tables(folder)
     own = read_experiments(folder / "experiments.json")
-    for figure, tables in drawn_from(experiments):
-        options = [f"--{option}={folder / name}" for option, name in tables.items()]
-        drawn = output / "figures" / figure.name
-        importlib.import_module(figure.script).main([*options, f"--output={drawn}"])
-        yield _compare(figure, folder, output, sums, other_bytes)
+    for drawing in drawings(experiments):
+        draw = part(drawing.experiment, drawing.figure.module).draw
+        tables = {option: folder / name for option, name in drawing.tables.items()}
+        draw_figure(drawing, draw, tables, output / "figures" / drawing.figure.name)
+        yield _compare(drawing, folder, output, sums, other_bytes)
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     report = output / "report.html"
-    write_report(measurements, summary, own, provenance, output / "figures", report)
+    write_report(measurements, summary, own, provenance, output / "figures", part, report)
     yield True, f"report: {report}"
 
 
 def _compare(
-    figure: Figure, folder: Path, output: Path, sums: dict[str, str], other_bytes: bool
+    drawing: Drawing, folder: Path, output: Path, sums: dict[str, str], other_bytes: bool
 ) -> tuple[bool, str]:
-    name, files = figure.name, figure_files([figure])
+    name, files = drawing.figure.name, figure_files([drawing])
     unlisted = [file for file in files if file not in sums]
     data = f"figures/{name}.csv"
     if unlisted or not (folder / data).exists():

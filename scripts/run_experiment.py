@@ -12,9 +12,9 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from inferbench.experiments.settings import register
-from inferbench.fingerprint import experiment_code
-from inferbench.job import main_of
+from inferbench.plan.fingerprint import experiment_code
+from inferbench.run.compose import register
+from inferbench.run.job import main_of
 
 register()
 

@@ -22,9 +22,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import MISSING, DictConfig
 
-from inferbench.checkpoint import require_checkpoint
-from inferbench.config import ConfigError, Fault, RunConfig, at_least, resolve
-from inferbench.worker import environment
+from inferbench.models.checkpoint import require_checkpoint
+from inferbench.run.compose import resolve
+from inferbench.run.worker import environment
+from inferbench.settings.job import ConfigError, Fault, RunConfig, at_least
 
 
 @dataclass
@@ -61,19 +62,15 @@ def stream(config: StreamConfig) -> None:
     """Write the answer to standard output, piece by piece, and then its speed to standard error."""
     import torch
 
-    from inferbench.device import set_up
-    from inferbench.experiments.requests import end_tokens, request_ids
-    from inferbench.experiments.setup import fastest_decoder
-    from inferbench.facts import load_config
-    from inferbench.load import load_model, load_tokenizer
-    from inferbench.prompts import PromptBatch, require_known
-    from inferbench.streaming import (
-        TextPieces,
-        TokenStream,
-        new_tokens,
-        stream_tokens,
-    )
-    from inferbench.support import Unsupported, pick_device, unsupported_reason
+    from inferbench.device.device import pick_device, set_up
+    from inferbench.engines.streaming import TextPieces, TokenStream, new_tokens, stream_tokens
+    from inferbench.measure.reasons import unsupported_reason
+    from inferbench.measure.setup import fastest_decoder
+    from inferbench.models.facts import load_config
+    from inferbench.models.load import load_model, load_tokenizer
+    from inferbench.models.prompts import PromptBatch, require_known
+    from inferbench.models.requests import end_tokens, request_ids
+    from inferbench.settings.outcomes import Unsupported
 
     tokenizer = load_tokenizer(config.model)
     if tokenizer is None:

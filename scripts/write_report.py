@@ -7,11 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from inferbench import schema
-from inferbench.beside import read_campaigns
-from inferbench.compare import CompareError
-from inferbench.experiment_tables import read_experiments
-from inferbench.report import write_report
+from inferbench.analysis.compare import CompareError
+from inferbench.analysis.experiment_tables import read_experiments
+from inferbench.analysis.other_campaigns import read_campaigns
+from inferbench.report.page import write_report
+from inferbench.run.parts import part
+from inferbench.tables import schema
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         experiments,
         provenance,
         arguments.figures,
+        part,
         arguments.output,
         arguments.limits,
         others,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from inferbench import schema
+from inferbench.tables import schema, terms
 from made_up_tables import demo_measurements
 
 MODELS, ATTENTIONS, BATCHES = 10, 5, 50
@@ -26,15 +26,15 @@ def many_cells() -> tuple[pd.DataFrame, pd.DataFrame]:
     )
     # Numbers as long as measured ones are, and different in every row.
     spread = 1 + measurements.index.to_numpy() / 7_777
-    for metric in (*schema.METRICS, *schema.SIZES):
+    for metric in (*terms.METRICS, *terms.SIZES):
         measurements[metric] = (measurements[metric].astype(float).fillna(1e9) * spread).round(
-            0 if metric in schema.SIZES else 9
+            0 if metric in terms.SIZES else 9
         )
     shared = [name for name in schema.summary.columns if name in measurements]
     summary = measurements[shared].assign(
         replicates_declared=1, replicates_ok=1, replicates_valid=1, is_baseline=False, finding="1 replicate"
     )
-    for metric in schema.METRICS:
+    for metric in terms.METRICS:
         summary[f"{metric}_low"] = summary[metric] * 0.98765
         summary[f"{metric}_high"] = summary[metric] * 1.01234
     return measurements, schema.validate(summary, schema.summary)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from inferbench.cells import Cell, command
-from inferbench.figures import precision_styles
-from inferbench.report import write_report
+from inferbench.plan.cells import Cell, command
+from inferbench.presentation.style import precision_styles
+from inferbench.report.page import write_report
+from inferbench.run.parts import part
 from made_up_tables import demo_measurements, demo_provenance, demo_summary
 from many_cells import many_cells
 
@@ -18,7 +19,7 @@ HOSTILE = '</script><script>alert(1)</script><!-- <script> <img src=x onerror="a
 
 
 def report(folder: Path, measurements, summary, provenance) -> Path:
-    write_report(measurements, summary, {}, provenance, folder, folder / "report.html")
+    write_report(measurements, summary, {}, provenance, folder, part, folder / "report.html")
     return folder / "report.html"
 
 
@@ -222,8 +223,8 @@ def test_on_paper_there_are_all_rows_and_nothing_to_press(open_report, demo):
     marks(page).first.hover()
     page.locator("#vg-tooltip-element.visible").wait_for()
     page.emulate_media(media="print")
-    for part in ("#choices", "#pages", "#plot-help", "#vg-tooltip-element", "#places"):
-        assert not page.locator(part).is_visible()
+    for shown in ("#choices", "#pages", "#plot-help", "#vg-tooltip-element", "#places"):
+        assert not page.locator(shown).is_visible()
     assert page.locator("#plot svg").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")

@@ -10,20 +10,23 @@ import pytest
 import torch
 
 from experiment_jobs import experiment_config
-from inferbench import checks, nvml
-from inferbench.captured import CapturedDecoder
-from inferbench.ceilings import measure_ceilings
-from inferbench.config import Dtype, ExecutionMode
-from inferbench.decoding import GenerateDecoder, LoopDecoder, decode
-from inferbench.device import open_gpus
-from inferbench.experiments import batching, kv_cache, streaming
-from inferbench.experiments.batching_settings import Settings as Batching
-from inferbench.experiments.kv_cache_settings import Cache
-from inferbench.experiments.kv_cache_settings import Settings as KvCache
-from inferbench.experiments.streaming_settings import Settings as Streaming
-from inferbench.profiling import profile_call
-from inferbench.stages import Stages
-from models import benchmark_config, execution, tiny_llama, unequal_batch
+from inferbench.device import nvml
+from inferbench.device.ceilings import measure_ceilings
+from inferbench.device.device import open_gpus
+from inferbench.device.profiling import profile_call
+from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.experiments.batching import measure as batching
+from inferbench.experiments.batching.settings import Settings as Batching
+from inferbench.experiments.kv_cache import measure as kv_cache
+from inferbench.experiments.kv_cache.settings import Cache
+from inferbench.experiments.kv_cache.settings import Settings as KvCache
+from inferbench.experiments.streaming import measure as streaming
+from inferbench.experiments.streaming.settings import Settings as Streaming
+from inferbench.measure import checks
+from inferbench.measure.stages import Stages
+from inferbench.settings.job import Dtype, ExecutionMode
+from tiny_models import benchmark_config, execution, tiny_llama, unequal_batch
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from inferbench.captured import CapturedDecoder
-from inferbench.config import ExecutionMode
-from inferbench.decoding import LoopDecoder, decode
-from inferbench.experiments.sampling import SamplingDecoder, row_shares
-from inferbench.experiments.settings import Strategy
-from models import execution, tiny_llama, unequal_batch
+from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.decoding import LoopDecoder, decode
+from inferbench.experiments.sampling.measure import SamplingDecoder, row_shares
+from inferbench.settings.job import ExecutionMode
+from inferbench.settings.strategy import Strategy
+from tiny_models import execution, tiny_llama, unequal_batch
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)

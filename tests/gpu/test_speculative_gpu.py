@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from inferbench.decoding import LoopDecoder, decode
-from inferbench.experiments.settings import Strategy
-from inferbench.prompts import PromptBatch
-from models import growing, perturbed, speculation, static, tiny_llama
+from inferbench.engines.decoding import LoopDecoder, decode
+from inferbench.models.prompts import PromptBatch
+from inferbench.settings.strategy import Strategy
+from tiny_models import growing, perturbed, speculation, static, tiny_llama
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)

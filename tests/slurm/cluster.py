@@ -203,7 +203,7 @@ def _processes_of_jobs(node: str) -> list[psutil.Process]:
 def _stopped_process(cell: str) -> psutil.Process | None:
     for process in psutil.process_iter(["cmdline", "status"]):
         command = process.info["cmdline"] or []
-        if "inferbench.worker" in command and process.info["status"] == psutil.STATUS_STOPPED:
+        if "inferbench.run.worker" in command and process.info["status"] == psutil.STATUS_STOPPED:
             parent = process.parent()
             if parent and f"cell={cell}" in parent.cmdline():
                 return process

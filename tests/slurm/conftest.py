@@ -10,7 +10,7 @@ import pytest
 from checkouts import Checkout, clone_into
 from cluster import SYSTEM_CONFIG, Cluster
 from faulty import ClusterCheckout
-from inferbench.device import device_name
+from inferbench.device.device import device_name
 
 
 @pytest.fixture(scope="session")

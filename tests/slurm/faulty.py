@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from checkouts import Checkout
-from inferbench.cell_file import read_cell
+from inferbench.tables.cell_file import read_cell
 
 FREQUENT_LOOKS = Path(__file__).with_name("frequent_looks.py")
 #: Stands in a job's PATH before the real python: faults/<cell> is what befalls the job of that cell.

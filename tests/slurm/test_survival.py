@@ -104,7 +104,7 @@ def stopped_processes():
     return [
         process
         for process in psutil.process_iter(["cmdline", "status"])
-        if "inferbench.worker" in (process.info["cmdline"] or [])
+        if "inferbench.run.worker" in (process.info["cmdline"] or [])
         and process.info["status"] == psutil.STATUS_STOPPED
     ]
 

@@ -8,20 +8,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from inferbench import worker
-from inferbench.config import Dtype, ExecutionMode, MeasureConfig, ModelConfig, PrecisionConfig, Source
-from inferbench.stages import Stages
-from models import benchmark_config, tiny_llama
+from inferbench.measure.stages import Stages
+from inferbench.run import worker
+from inferbench.settings.job import Dtype, ExecutionMode, MeasureConfig, ModelConfig, PrecisionConfig, Source
+from tiny_models import benchmark_config, tiny_llama
 
 #: Side of the blocks of weights that share a scale.
 BLOCK = 64
 
 
-def outcome(config, module="inferbench.cell"):
+def outcome(config, experiment="grid"):
     """(status, reason, record) of a job, as its process sends them."""
     record, stages = {}, Stages(io.StringIO(), time.time())
     try:
-        worker.measure(config, module, stages, record)
+        worker.measure(experiment, config, stages, record)
     except Exception as error:
         return *worker.classify(error, stages.current), record
     return "ok", None, record

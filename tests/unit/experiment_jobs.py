@@ -7,18 +7,13 @@ import time
 import pandas as pd
 from omegaconf import OmegaConf
 
-from inferbench.config import (
-    Dtype,
-    ExecutionMode,
-    ModelConfig,
-    PrecisionConfig,
-    Source,
-)
-from inferbench.experiment_tables import table_schema
-from inferbench.experiments.settings import ExperimentConfig
-from inferbench.schema import validate
-from inferbench.stages import Stages
-from models import CPU, attention_config, execution, tiny_llama
+from inferbench.analysis.experiment_tables import table_schema
+from inferbench.measure.stages import Stages
+from inferbench.run.parts import part
+from inferbench.settings.experiment import ExperimentConfig
+from inferbench.settings.job import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Source
+from inferbench.tables.schema import validate
+from tiny_models import CPU, attention_config, execution, tiny_llama
 
 
 def experiment_config(
@@ -59,4 +54,6 @@ def experiment_table(experiment, rows):
         "replicate": 1,
         "status": "ok",
     }
-    return validate(pd.DataFrame([{**common, **row} for row in rows]), table_schema(experiment))
+    return validate(
+        pd.DataFrame([{**common, **row} for row in rows]), table_schema(part(experiment, "table"))
+    )

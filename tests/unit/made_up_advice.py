@@ -10,9 +10,9 @@ times that. A token of a stream takes 1000 x batch / speed ms, the first one fou
     nf4    36.4   145             48.5   194             1.019 GB
 """
 
-from inferbench.advice import advise
-from inferbench.advice_words import opening
-from inferbench.limits import Divergence
+from inferbench.analysis.limits import Divergence
+from inferbench.report.advice import advise
+from inferbench.report.advice_words import opening
 from made_up_tables import demo_cells, demo_measurements, judged_cells, spread
 
 #: nats, all measured

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from inferbench.experiment_tables import table_schema
-from inferbench.schema import validate
+import draw_figure
+from inferbench.analysis.experiment_tables import table_schema
+from inferbench.run.parts import part
+from inferbench.tables.schema import validate
 
 JOB = {
     "campaign": "demo",
@@ -20,15 +22,15 @@ JOB = {
 def experiment_table(experiment, rows):
     """The validated table; `rows` have a cell's axes and the experiment's columns, and may replace those of JOB."""
     table = pd.DataFrame([{**JOB, "experiment": experiment, **row} for row in rows])
-    return validate(table, table_schema(experiment))
+    return validate(table, table_schema(part(experiment, "table")))
 
 
-def draw_experiment(plot, tmp_path, table, samples, summary):
-    """(data that were drawn, the SVG with its texts in comments) of a plotting script."""
+def draw_experiment(name, tmp_path, table, samples, summary):
+    """(data that were drawn, the SVG with its texts in comments) of an experiment."""
     paths = {"table": table, "samples": samples, "summary": summary}
     arguments = []
-    for name, content in paths.items():
-        content.to_parquet(tmp_path / f"{name}.parquet")
-        arguments += [f"--{name}", str(tmp_path / f"{name}.parquet")]
-    plot.main([*arguments, "--output", str(tmp_path / "figure")])
+    for option, content in paths.items():
+        content.to_parquet(tmp_path / f"{option}.parquet")
+        arguments += [f"--{option}", str(tmp_path / f"{option}.parquet")]
+    draw_figure.main([name, *arguments, "--output", str(tmp_path / "figure")])
     return pd.read_csv(tmp_path / "figure.csv"), (tmp_path / "figure.svg").read_text()

@@ -11,8 +11,8 @@ from itertools import product
 
 import pandas as pd
 
-from inferbench import schema
-from inferbench.summarise import summarise, with_cards
+from inferbench.analysis.summarise import summarise, with_cards
+from inferbench.tables import schema, terms
 
 SPEED = {"fp32": 20.0, "bf16": 40.0, "int8": 10.0, "nf4": 25.0}
 WEIGHT_BYTES = {"fp32": 538_060_800, "bf16": 269_030_400, "int8": 162_900_000, "nf4": 119_000_000}
@@ -47,8 +47,8 @@ def demo_summary(measurements: pd.DataFrame) -> pd.DataFrame:
             "is_baseline": first["cell"].endswith("bf16--sdpa--loop--short--b1"),
             "finding": "2 replicates: no interval" if len(valid) else "no valid replicate",
         }
-        row |= {name: _geometric_mean(valid[name]) for name in schema.METRICS}
-        row |= {name: ok[name].max() if len(ok) else pd.NA for name in schema.SIZES}
+        row |= {name: _geometric_mean(valid[name]) for name in terms.METRICS}
+        row |= {name: ok[name].max() if len(ok) else pd.NA for name in terms.SIZES}
         rows.append(row)
     return schema.validate(pd.DataFrame(rows), schema.summary)
 

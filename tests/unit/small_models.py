@@ -3,9 +3,9 @@
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from inferbench.config import Lengths, MeasureConfig
-from inferbench.prompts import pad_left
-from models import CPU, benchmark_config
+from inferbench.models.prompts import pad_left
+from inferbench.settings.job import Lengths, MeasureConfig
+from tiny_models import CPU, benchmark_config
 
 PROMPT, NEW, BATCH = 48, 16, 2
 VOCABULARY = 512

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from inferbench.figure_list import FIGURES
+from inferbench.plan.figures import grid_drawings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: What would change how a job or a plan comes out, if it came from whoever runs the tests.
@@ -121,7 +121,7 @@ class Checkout:
         self.path("config/config.yaml").write_text(yaml.safe_dump({**campaign, **changes}, sort_keys=False))
 
 
-FIGURE_RULES = {figure.script for figure in FIGURES}
+FIGURE_RULES = {f"draw_{drawing.figure.name}" for drawing in grid_drawings()}
 REPORT = {*FIGURE_RULES, "write_report", "all"}
 DOWNSTREAM = {*REPORT, "aggregate_cells"}
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from checkouts import cell_file
-from inferbench.cell_file import read_cell
-from models import tiny_llama
+from inferbench.tables.cell_file import read_cell
+from tiny_models import tiny_llama
 
 CELL = "own--bf16--sdpa--loop--tiny--b1/1"
 ONE = {"precision": ["bf16"], "attention": ["sdpa"], "batch_size": [1]}

@@ -12,7 +12,7 @@ from statistics import median
 import psutil
 import pytest
 
-from inferbench.cell_file import read_cell
+from inferbench.tables.cell_file import read_cell
 
 PR_SET_CHILD_SUBREAPER = 36
 #: Long enough that only a signal ends it before its time.
@@ -52,7 +52,7 @@ def worker_of(process: subprocess.Popen) -> psutil.Process:
     while True:
         assert process.poll() is None, process.communicate()[0]
         for child in psutil.Process(process.pid).children():
-            if "inferbench.worker" in child.cmdline():
+            if "inferbench.run.worker" in child.cmdline():
                 return child
         time.sleep(0.02)
 
@@ -146,9 +146,8 @@ def test_a_cell_over_its_time(first_run, command, work):
 
 def test_a_cell_that_runs_out_of_memory(first_run, command, work):
     # What the measuring process takes before it loads anything, and 1 GiB more; the cell needs over 3.
-    imports = (
-        "import inferbench.cell, re; print(re.search('VmPeak:.*?(.d+)', open('/proc/self/status').read())[1])"
-    )
+    imports = "import inferbench.experiments.grid.measure, re; "
+    imports += "print(re.search('VmPeak:.*?(.d+)', open('/proc/self/status').read())[1])"
     peak = first_run.run(sys.executable, "-c", imports.replace(".d", "\\d"), cwd=first_run.path("scripts"))
     limit = int(peak.output.split()[-1]) + 2**20
     limited = ["bash", "-c", f'ulimit -v {limit}; exec "$@"', "bash"]

@@ -18,7 +18,7 @@ def beside(finished):
 
 
 def test_another_campaign_draws_one_figure_and_writes_the_report(beside):
-    assert beside.planned() == {"plot_beside", "write_report", "all"}
+    assert beside.planned() == {"draw_beside", "write_report", "all"}
     done = beside.snakemake()
     assert done.code == 0, done.output
     # A cell that did not come to rest, on a busy machine, is not compared.
@@ -31,7 +31,7 @@ def test_another_campaign_draws_one_figure_and_writes_the_report(beside):
     # The other campaign changes: measured again, with one replicate less.
     table = beside.table(f"{OTHER}/measurements.parquet")
     table.iloc[1:].to_parquet(beside.path(f"{OTHER}/measurements.parquet"))
-    assert beside.planned() == {"plot_beside", "write_report", "all"}
+    assert beside.planned() == {"draw_beside", "write_report", "all"}
     beside.campaign()
     assert beside.planned() == {"write_report", "all"}
 

@@ -82,11 +82,11 @@ def test_an_attention_backend_that_computes_something_else_has_no_number(fresh):
 
 
 FIGURE = '''
-"""Draw how many replicates ended how."""
+"""How many replicates ended how."""
 
 import matplotlib.pyplot as plt
 
-from inferbench.figures import heading, run
+from inferbench.presentation.style import heading
 
 
 def draw(measurements, summary):
@@ -96,25 +96,22 @@ def draw(measurements, summary):
     axes.barh(data["status"], data["replicates"])
     heading(figure, "Replicates by status")
     return figure, data
-
-
-def main(argv=None):
-    """The command line."""
-    run(draw, __doc__, argv)
-
-
-if __name__ == "__main__":
-    main()
 '''
-FIGURE_ENTRY = """FIGURES = (
-    Figure("statuses", "plot_statuses", "Replicates by status", "How many ended how.", "Status"),
+FIGURE_ENTRY = """    figures=(
+        Figure(
+            name="statuses",
+            title="Replicates by status",
+            caption="How many ended how.",
+            category="Status",
+            module="figures.statuses",
+        ),
 """
 
 
-def test_a_figure_of_the_grid_is_a_script_and_an_entry(finished):
-    finished.path("scripts/plot_statuses.py").write_text(FIGURE)
-    finished.edit("scripts/inferbench/figure_list.py", "\nFIGURES = (\n", f"\n{FIGURE_ENTRY}")
-    assert finished.planned() == {"plot_statuses", "write_report", "all"}
+def test_a_figure_of_the_grid_is_a_module_and_an_entry(finished):
+    finished.path("scripts/inferbench/experiments/grid/figures/statuses.py").write_text(FIGURE)
+    finished.edit("scripts/inferbench/experiments/grid/spec.py", "    figures=(\n", FIGURE_ENTRY)
+    assert finished.planned() == {"draw_statuses", "write_report", "all"}
     done = finished.snakemake()
     assert done.code == 0, done.output
     # 2 precisions and 2 batch sizes of each attention; flash_attention_2 needs a GPU.
@@ -132,16 +129,30 @@ prompts: config/prompts.yaml
 prompt_tokens: 16
 rounds: 3
 """,
-    "scripts/inferbench/experiments/prefill.py": '''
+    "scripts/inferbench/experiments/prefill/__init__.py": '"""The first prefill of a process, and later ones."""\n',
+    "scripts/inferbench/experiments/prefill/spec.py": '''
+"""What a campaign is planned from: this experiment has no axes of its own, and one figure."""
+
+from inferbench.settings.spec import Figure, Spec
+
+SPEC = Spec(
+    place=7,
+    axes={},
+    figures=(
+        Figure(name="prefill", title="First prefill", caption="And later ones.", category="Prefill"),
+    ),
+)
+''',
+    "scripts/inferbench/experiments/prefill/measure.py": '''
 """The first prefill of a process, and later ones."""
 
 import time
 
 import torch
 
-from inferbench.decoding import LoopDecoder
-from inferbench.experiments.setup import load_checked
-from inferbench.prompts import PromptBatch, joined_prompt
+from inferbench.engines.decoding import LoopDecoder
+from inferbench.measure.setup import load_checked
+from inferbench.models.prompts import PromptBatch, joined_prompt
 
 
 def measure(config, device, stages, record):
@@ -157,7 +168,7 @@ def measure(config, device, stages, record):
             decoder.prefill(batch).tolist()
             record["samples"].append({"prefill_ms": 1000 * (time.perf_counter() - started)})
 ''',
-    "scripts/inferbench/experiments/prefill_settings.py": '''
+    "scripts/inferbench/experiments/prefill/settings.py": '''
 """What can be set of the experiment `prefill`; the values stand in its Hydra file."""
 
 from dataclasses import dataclass
@@ -172,10 +183,10 @@ class Settings:
     prompt_tokens: int = MISSING
     rounds: int = MISSING
 ''',
-    "scripts/inferbench/experiments/prefill_table.py": '''
+    "scripts/inferbench/experiments/prefill/table.py": '''
 """The table of the experiment `prefill`: a row per cell and replicate."""
 
-from inferbench.schema import integer, number
+from inferbench.tables.schema import integer, number
 
 KEY = ("cell", "replicate")
 COLUMNS = {
@@ -190,22 +201,22 @@ def rows(config, record, samples):
     times = [sample["prefill_ms"] for sample in samples]
     return [{"first_ms": times[0], "later_ms": times[-1], "rounds": len(times)}]
 ''',
-    "scripts/inferbench/experiments/prefill_report.py": '''
+    "scripts/inferbench/experiments/prefill/section.py": '''
 """What the report says of the experiment `prefill`."""
 
-from inferbench.sections import Section
+from inferbench.presentation.sections import Section
 
 
 def section(table, samples):
     """The section of the table and its samples."""
     return Section("Prefill", "What does the first prefill cost?", [f"{len(samples)} prefills were timed."])
 ''',
-    "scripts/plot_prefill.py": '''
+    "scripts/inferbench/experiments/prefill/figures.py": '''
 """Draw the first prefill of a process beside the last."""
 
 import matplotlib.pyplot as plt
 
-from inferbench.figures import EXPERIMENT_TABLES, heading, run
+from inferbench.presentation.style import heading
 
 
 def draw(table, samples, summary):
@@ -216,25 +227,10 @@ def draw(table, samples, summary):
     heading(figure, "First prefill, and later ones")
     return figure, data
 
-
-def main(argv=None):
-    """The command line."""
-    run(draw, __doc__, argv, EXPERIMENT_TABLES)
-
-
-if __name__ == "__main__":
-    main()
 ''',
 }
 #: file -> (line, what stands there then)
 DECLARATIONS = {
-    "scripts/inferbench/experiment_cells.py": ("OWN = {\n", 'OWN = {\n    "prefill": {},\n'),
-    "scripts/inferbench/figure_list.py": (
-        "EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {\n",
-        """EXPERIMENT_FIGURES: dict[str, tuple[Figure, ...]] = {
-    "prefill": (Figure("prefill", "plot_prefill", "First prefill", "And later ones.", "Prefill"),),
-""",
-    ),
     "workflow/schemas/config.schema.yaml": (
         "      streaming:\n",
         """      prefill:
@@ -247,8 +243,9 @@ DECLARATIONS = {
 }
 
 
-def test_an_experiment_is_six_files_and_three_declarations(fresh):
+def test_an_experiment_is_a_folder_a_hydra_file_and_a_declaration(fresh):
     for name, text in EXPERIMENT.items():
+        fresh.path(name).parent.mkdir(exist_ok=True)
         fresh.path(name).write_text(text)
     for name, (line, then) in DECLARATIONS.items():
         fresh.edit(name, line, then)

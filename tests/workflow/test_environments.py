@@ -12,7 +12,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from checkouts import REPOSITORY
-from inferbench.fingerprint import experiment_code
+from inferbench.plan.fingerprint import experiment_code
 
 #: Of scripts/, what runs where models are; all others are of the environment `figures`.
 MEASURING = {"benchmark", "run_experiment", "prepare_model", "check_node", "stream_text"}

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from checkouts import REPORT as WHOLE_REPORT
-from inferbench.cell_file import read_cell
-from inferbench.figure_list import EXPERIMENT_FIGURES, SUFFIXES
+from inferbench.plan.figures import experiment_drawings, figure_files
+from inferbench.tables.cell_file import read_cell
 
 EXPERIMENTS = {
     "batching": {"batch_size": [2], "settings": {"new_tokens": 3, "rounds": 2}},
@@ -21,18 +21,13 @@ JOBS = {
     "kv_cache": {"kv_cache/tiny--fp32--sdpa--off/1", "kv_cache/tiny--fp32--sdpa--static/1"},
     "streaming": {"streaming/tiny--fp32--sdpa/1"},
 }
-FIGURES = [
-    f"figures/{figure.name}{suffix}"
-    for name in EXPERIMENTS
-    for figure in EXPERIMENT_FIGURES[name]
-    for suffix in SUFFIXES
-]
+FIGURES = figure_files(drawing for name in EXPERIMENTS for drawing in experiment_drawings(name))
 PAGE = {"write_report", "all"}
 
 
 def tables(experiment):
     """The jobs behind the files of an experiment: its table, its figure, and the page."""
-    return {f"aggregate_experiment {experiment}", f"plot_{experiment}"} | PAGE
+    return {f"aggregate_experiment {experiment}", f"draw_{experiment}"} | PAGE
 
 
 def file_of(job):
@@ -83,7 +78,7 @@ def test_an_experiment_is_a_target_by_its_name(explored):
         for job in jobs:
             explored.path(file_of(job)).unlink()
     planned = explored.planned("kv_cache")
-    assert planned == JOBS["kv_cache"] | {"aggregate_experiment kv_cache", "plot_kv_cache", "kv_cache"}
+    assert planned == JOBS["kv_cache"] | {"aggregate_experiment kv_cache", "draw_kv_cache", "kv_cache"}
 
 
 def test_a_deleted_file_is_measured_again(explored):
@@ -97,13 +92,13 @@ def test_a_deleted_file_is_measured_again(explored):
         ("config/hydra/experiment/kv_cache.yaml", "\nsteps: 9\n", JOBS["kv_cache"] | tables("kv_cache")),
         ("config/hydra/experiment/kv_cache.yaml", "\n# A thought.\n", set()),
         (
-            "scripts/inferbench/experiments/batching.py",
+            "scripts/inferbench/experiments/batching/measure.py",
             "\nADDED = 1\n",
             JOBS["batching"] | tables("batching"),
         ),
-        ("scripts/inferbench/experiments/batching_table.py", "\nADDED = 1\n", tables("batching")),
-        ("scripts/inferbench/experiments/streaming_report.py", "\nADDED = 1\n", PAGE),
-        ("scripts/plot_streaming.py", "\nADDED = 1\n", {"plot_streaming"} | PAGE),
+        ("scripts/inferbench/experiments/batching/table.py", "\nADDED = 1\n", tables("batching")),
+        ("scripts/inferbench/experiments/streaming/section.py", "\nADDED = 1\n", PAGE),
+        ("scripts/inferbench/experiments/streaming/figures.py", "\nADDED = 1\n", {"draw_streaming"} | PAGE),
     ],
 )
 def test_an_edit_of_one_experiment_runs_that_one_again(explored, name, added, planned):
@@ -138,7 +133,7 @@ def test_prompts_are_part_of_what_experiments_depend_on(explored):
 
 def test_a_job_that_fails_is_a_row_and_partial_still_reports(explored):
     planted = '\n\ndef run_plain(*_):\n    raise ValueError("planted")\n'
-    explored.append("scripts/inferbench/experiments/streaming.py", planted)
+    explored.append("scripts/inferbench/experiments/streaming/measure.py", planted)
     done = explored.snakemake("streaming")
     assert done.code == 0, done.output
     [row] = explored.table("results/tiny/streaming.parquet").to_dict("records")
@@ -164,7 +159,7 @@ def test_published_experiments_are_drawn_again_byte_for_byte(explored):
     shutil.rmtree(explored.path("results/tiny"))
     shutil.rmtree(explored.path("models"))
     explored.campaign(axes=AXES, baseline={"precision": "fp32"}, experiments=EXPERIMENTS, source="published")
-    plots = {figure.script for name in EXPERIMENTS for figure in EXPERIMENT_FIGURES[name]}
+    plots = {f"draw_{name}" for name in EXPERIMENTS}
     assert explored.planned() == WHOLE_REPORT | plots
     done = explored.snakemake()
     assert done.code == 0, done.output

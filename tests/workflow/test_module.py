@@ -111,7 +111,7 @@ def test_a_module_from_a_git_host_measures_with_the_commit_of_its_tag(user, clon
     assert rows["status"].tolist() == ["ok"]
     assert commit.startswith(rows["git_commit"][0])
     # A release measures again what its changes concern.
-    hosted.append("scripts/plot_grid.py", "\nADDED = 1\n")
+    hosted.append("scripts/inferbench/experiments/grid/figures/grid.py", "\nADDED = 1\n")
     release("v1.0.1")
     assert user.planned() == set()
     hosted.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")

@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from checkouts import DOWNSTREAM, FIGURE_RULES, REPORT, cell_file, cells
-from inferbench.cell_file import read_cell, write_cell
-from inferbench.fingerprint import manifest_name
+from inferbench.plan.fingerprint import manifest_name
+from inferbench.tables.cell_file import read_cell, write_cell
 
 ALL = cells()
 LOCK = "envs/benchmark-cpu.txt"
@@ -44,10 +44,10 @@ EDITS = {
     "comment in the lock": (LOCK, "\n# Made on another day.\n", None),
     "lock for GPUs": ("envs/benchmark-gpu.txt", "\nsome-new-package==1.0\n", None),
     "lock of figures": ("envs/figures.txt", "\nsome-new-package==1.0\n", None),
-    "measuring code": ("scripts/inferbench/decoding.py", "\nADDED = 1\n", ALL),
-    "code that only the GPU needs": ("scripts/inferbench/nvml.py", "\nADDED = 1\n", ALL),
-    "comment in measuring code": ("scripts/inferbench/decoding.py", "\n# A thought.\n", None),
-    "supervising code": ("scripts/inferbench/supervise.py", "\nADDED = 1\n", None),
+    "measuring code": ("scripts/inferbench/engines/decoding.py", "\nADDED = 1\n", ALL),
+    "code that only the GPU needs": ("scripts/inferbench/device/nvml.py", "\nADDED = 1\n", ALL),
+    "comment in measuring code": ("scripts/inferbench/engines/decoding.py", "\n# A thought.\n", None),
+    "supervising code": ("scripts/inferbench/run/supervise.py", "\nADDED = 1\n", None),
 }
 
 
@@ -58,7 +58,7 @@ def test_an_edit_measures_again_what_it_concerns(finished, name, added, rerun):
 
 
 def test_a_docstring_of_measuring_code_measures_nothing_again(finished):
-    for name in ("decoding", "worker", "config"):
+    for name in ("engines/decoding", "run/worker", "settings/job"):
         path = finished.path(f"scripts/inferbench/{name}.py")
         path.write_text(re.sub(r'"""(?=\w)', '"""Better said: ', path.read_text()))
     assert finished.planned() == set()
@@ -87,9 +87,9 @@ def test_a_model_that_lies_there_is_not_made_again_and_hides_no_cell(finished):
 
 
 def test_an_edited_plot_draws_its_figure_and_writes_the_report(finished):
-    assert {"plot_grid", "plot_latency"} <= FIGURE_RULES
-    finished.append("scripts/plot_grid.py", "\nADDED = 1\n")
-    assert finished.planned() == {"plot_grid", "write_report", "all"}
+    assert {"draw_grid", "draw_latency"} <= FIGURE_RULES
+    finished.append("scripts/inferbench/experiments/grid/figures/grid.py", "\nADDED = 1\n")
+    assert finished.planned() == {"draw_grid", "write_report", "all"}
 
 
 @pytest.mark.parametrize("part", ["page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js"])
@@ -99,7 +99,7 @@ def test_an_edited_page_writes_the_report(finished, part):
 
 
 def test_edited_statistics_aggregate_again(finished):
-    finished.append("scripts/inferbench/statistics.py", "\nADDED = 1\n")
+    finished.append("scripts/inferbench/analysis/statistics.py", "\nADDED = 1\n")
     assert finished.planned() == DOWNSTREAM
 
 
@@ -179,7 +179,7 @@ def test_a_file_whose_process_was_stopped_as_it_ended_is_made_again_without_bein
 
 def test_a_deleted_figure_is_drawn_again(finished):
     finished.path("results/tiny/figures/grid.png").unlink()
-    assert finished.planned() == {"plot_grid", "write_report", "all"}
+    assert finished.planned() == {"draw_grid", "write_report", "all"}
 
 
 def test_a_deleted_model_measures_nothing_again(finished):
@@ -212,7 +212,7 @@ def test_retry_measures_cells_of_that_status_again(finished):
 def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
     old = "tiny--fp32--flash_attention_2--loop--tiny--b1/1"
     code = read_cell(finished.path(cell_file(old)))[0]["code"]
-    finished.append("scripts/inferbench/support.py", "\nADDED = 1\n")
+    finished.append("scripts/inferbench/measure/reasons.py", "\nADDED = 1\n")
     # One new cell, whose attention no CPU has: it ends soon.
     new = {"attention": ["flash_attention_3"], "precision": ["bf16"], "batch_size": [1]}
     finished.campaign(accept_code=code, also=[new])
@@ -236,7 +236,7 @@ def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_i
         write_cell(finished.path(cell_file(name)), provenance, {"status": "failed", "reason": reason})
         os.utime(finished.path(cell_file(name)), ns=(changed.st_atime_ns, changed.st_mtime_ns))
     assert finished.planned() == set()
-    finished.append("scripts/inferbench/support.py", "\nADDED = 1\n")
+    finished.append("scripts/inferbench/measure/reasons.py", "\nADDED = 1\n")
     finished.campaign(accept_code=provenance["code"])
     faults = {name for name, reason in died_of.items() if "Check" not in reason}
     assert finished.planned() == faults | DOWNSTREAM
@@ -263,7 +263,7 @@ def test_the_default_campaign_is_the_demo(clone):
     assert Counter(job[0] for job in jobs if len(job) == 3) == experiments
     others = {name for name in planned if "/" not in name}
     tables = {f"aggregate_experiment {name}" for name in experiments}
-    figures = {f"plot_{name}" for name in experiments}
+    figures = {f"draw_{name}" for name in experiments}
     assert others == {"prepare_model", "declare_experiments"} | tables | figures | DOWNSTREAM
 
 

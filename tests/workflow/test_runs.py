@@ -9,7 +9,7 @@ import time
 import pytest
 
 from checkouts import cell_file, cells
-from inferbench.cell_file import read_cell
+from inferbench.tables.cell_file import read_cell
 
 CELL, OTHER = "tiny--bf16--sdpa--loop--tiny--b1/1", "tiny--fp32--sdpa--loop--tiny--b1/1"
 TABLE = "results/tiny/measurements.parquet"

@@ -13,7 +13,7 @@ AGGREGATE = (
 
 rule aggregate_cells:
     input:
-        lambda wildcards: EVERY_CELL,
+        lambda wildcards: of_results(PLAN.files(GRID)),
     output:
         **tables(RESULTS),
     log:
@@ -22,7 +22,7 @@ rule aggregate_cells:
     conda:
         "../../envs/figures.yaml"
     params:
-        campaign=DECLARATION,
+        campaign=PLAN.declaration(GRID),
         code=code_hash("aggregate_cells.py"),
     shell:
         f"{AGGREGATE} &> {{log}} || (cat {{log}} >&2; exit 1)"
@@ -37,9 +37,9 @@ rule aggregate_partial:
     conda:
         "../../envs/figures.yaml"
     params:
-        campaign=DECLARATION,
+        campaign=PLAN.declaration(GRID),
         code=code_hash("aggregate_cells.py"),
-        existing=measured_so_far,
+        existing=files_so_far,
     shell:
         f"{AGGREGATE} --partial &> {{log}} || (cat {{log}} >&2; exit 1)"
 

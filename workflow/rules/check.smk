@@ -7,13 +7,13 @@ that will not do fails here with one sentence, and no cell is sent.
 
 rule check_node:
     input:
-        [ancient(manifest(model)) for model in MODELS],
+        [ancient(manifest(model)) for model in PLAN.models],
     output:
         temp(f"{RESULTS}/checked/{{gpu_model}}.json"),
     log:
         f"{RESULTS}/logs/check_node/{{gpu_model}}.log",
     # Before any cell.
-    priority: len(ORDER) + 1
+    priority: len(PLAN.jobs[GRID]) + 1
     conda:
         "../../envs/benchmark-gpu.yaml"
     resources:
@@ -22,7 +22,7 @@ rule check_node:
         mem_mb=4000,
         runtime=10,
     params:
-        models=MODELS,
+        models=PLAN.models,
         gpu_model=lambda wildcards: (
             "" if wildcards.gpu_model == "any" else f"--gpu-model {wildcards.gpu_model}"
         ),

@@ -4,9 +4,8 @@ Inputs: the campaign. Outputs: the plan of a run in Snakemake's own folder, and 
 measuring use. Site settings (account, partition, QOS) are the profile's.
 """
 
+import json
 import os
-
-from inferbench.gpu_model import asked_gpu_model
 
 #: Whether jobs go to a scheduler: then `--jobs` stands in for cores.
 ON_CLUSTER = workflow.resource_settings.nodes is not None
@@ -15,9 +14,11 @@ START_MINUTES = 10
 
 
 def gpu_model(wildcards):
-    cell = cell_of(wildcards)
-    axes = dict(cell.axes) if wildcards.get("experiment") else vars(cell)
-    return asked_gpu_model(CAMPAIGN, axes) or ""
+    return PLAN.gpu_model(job_of(wildcards))
+
+
+def gpus(wildcards):
+    return job_of(wildcards).gpus
 
 
 #: What is the same for every job is no function: Snakemake spends about as long on each as on fingerprints.
@@ -35,27 +36,14 @@ def minutes(wildcards, attempt):
     return (int(CAMPAIGN["timeout_s"] // 60) + START_MINUTES) * attempt
 
 
-MODELS = sorted({cell.model for cells in (CELLS, *EXPERIMENT_CELLS.values()) for cell in cells.values()})
-
-
-def fingerprints():
-    """What every file of the campaign is to be measured with, by its path."""
-    grid_cells = {cell: meaning_of(cell)[1] for cell in CELLS.values()}
-    files = {cell_file(cell.name, replicate): grid_cells[cell] for cell, replicate in ORDER}
-    for experiment in EXPERIMENTS:
-        for cell, replicate in experiment_jobs(CAMPAIGN, experiment):
-            files[experiment_file(experiment, cell.name, replicate)] = experiment_meaning_of(cell)[1]
-    return files
-
-
 # A job may wait for hours, and reads the campaign again when it starts. What it was sent to measure stands
 # in the plan: a cell that has become another one since is refused, not measured under the old one's name.
 PLAN_VARIABLE = "INFERBENCH_PLAN"
-PLAN = None
+SENT = None
 if not workflow.is_main_process and PLAN_VARIABLE in os.environ:
-    PLAN = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text())
+    SENT = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text())
 elif ON_CLUSTER and workflow.is_main_process and not workflow.dryrun:
-    plan = fingerprints()
+    plan = dict(PLAN.fingerprints())
     file = Path(f".snakemake/plans/{digest(plan)}.json").absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(plan))
@@ -81,9 +69,9 @@ if ON_CLUSTER and workflow.is_main_process and "snakemake_executor_plugin_slurm"
     keep_min_job_age(sys.modules["snakemake_executor_plugin_slurm"])
 
 
-def planned(path, fingerprint):
+def planned(job):
     """The fingerprint that a job was sent for; in the process that plans, the present one."""
-    return fingerprint if PLAN is None else PLAN.get(path, "not planned")
+    return PLAN.meaning(job)[1] if SENT is None else SENT.get(job.file, "not planned")
 
 
 # Cells of one model, precision, attention and replicate in one job, one after the other on one's GPUs:
@@ -94,12 +82,12 @@ if CAMPAIGN["cells_per_job"] > 1:
         gpu="local",
         processor="local",
 
-    workflow.global_resources["gpu"] = max(1, *map(gpus_of, CELLS.values()))
+    workflow.global_resources["gpu"] = PLAN.most_gpus
     workflow.global_resources["processor"] = 1
 
 
 def job_group(wildcards):
-    cell = cell_of(wildcards)
+    cell = job_of(wildcards).cell
     name = f"{cell.model}--{cell.precision}--{cell.attention}--{wildcards.replicate}"
     components = {**workflow.group_settings.group_components, name: CAMPAIGN["cells_per_job"]}
     workflow.group_settings.group_components = components
@@ -114,8 +102,10 @@ def node_check(wildcards):
     finished one measured again.
     """
     checked = ancient(f"{RESULTS}/checked/{gpu_model(wildcards) or 'any'}.json")
-    file = Path(on_disk(job_file(wildcards)))
+    file = Path(on_disk(f"{RESULTS}/{job_of(wildcards).file}"))
     if workflow.is_main_process and (not file.exists() or retried(file)):
         return checked
     # What Snakemake compares with the inputs of the last time is the path in this flag.
-    return flag(ancient(on_disk(manifest(cell_of(wildcards).model))), "sourcecache_entry", on_disk(checked))
+    return flag(
+        ancient(on_disk(manifest(job_of(wildcards).cell.model))), "sourcecache_entry", on_disk(checked)
+    )

@@ -31,7 +31,7 @@ rule measure_experiment:
         runtime=minutes,
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
     params:
-        overrides=experiment_overrides,
+        overrides=overrides,
         code=measuring_code,
     shell:
         f"said=$(python {SCRIPTS}/run_experiment.py "
@@ -41,7 +41,7 @@ rule measure_experiment:
 
 rule aggregate_experiment:
     input:
-        lambda wildcards: experiment_files(wildcards.experiment),
+        lambda wildcards: of_results(PLAN.files(wildcards.experiment)),
     output:
         table=f"{RESULTS}/{{experiment}}.parquet",
         samples=f"{RESULTS}/{{experiment}}-samples.parquet",
@@ -51,7 +51,7 @@ rule aggregate_experiment:
     conda:
         "../../envs/figures.yaml"
     params:
-        campaign=experiment_declaration,
+        campaign=lambda wildcards: PLAN.declaration(wildcards.experiment),
         code=table_code,
     shell:
         f"{AGGREGATE_EXPERIMENT} &> {{log}} || (cat {{log}} >&2; exit 1)"
@@ -67,7 +67,7 @@ rule aggregate_experiment_partial:
     conda:
         "../../envs/figures.yaml"
     params:
-        campaign=experiment_declaration,
+        campaign=lambda wildcards: PLAN.declaration(wildcards.experiment),
         code=table_code,
         existing=files_so_far,
     shell:
@@ -94,6 +94,6 @@ for experiment in EXPERIMENTS:
         name:
             experiment
         input:
-            experiment_files(experiment),
+            of_results(PLAN.files(experiment)),
             f"{RESULTS}/{experiment}.parquet",
-            [f"{RESULTS}/{file}" for file in figure_files(EXPERIMENT_FIGURES[experiment])],
+            [f"{RESULTS}/{file}" for file in figure_files(experiment_drawings(experiment))],

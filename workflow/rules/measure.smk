@@ -16,7 +16,7 @@ rule measure_cell:
         f"{RESULTS}/cells/{{cell}}/replicate-{{replicate}}.parquet",
     log:
         f"{RESULTS}/logs/measure_cell/{{cell}}/replicate-{{replicate}}.log",
-    priority: lambda wildcards: PRIORITY.get((wildcards.cell, int(wildcards.replicate)), 0)
+    priority: priority
     group:
         job_group if CAMPAIGN["cells_per_job"] > 1 else None
     conda:
@@ -30,7 +30,7 @@ rule measure_cell:
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
     params:
         overrides=overrides,
-        code=CODE,
+        code=measuring_code,
     shell:
         # What a failed job said reaches the person even where the disk is too full for its log.
         f"said=$(python {SCRIPTS}/benchmark.py "
@@ -40,4 +40,4 @@ rule measure_cell:
 
 rule cells:
     input:
-        lambda wildcards: EVERY_CELL,
+        lambda wildcards: of_results(PLAN.files(GRID)),

@@ -6,14 +6,15 @@ with the plotted data as CSV, and report.html.
 
 PAGE = ("page.html.j2", "explorer.html.j2", "explorer.css", "explorer.js")
 
-for figure, drawn_tables in DRAWN:
+for drawing in DRAWN:
+    figure = drawing.figure
 
     rule:
         name:
-            figure.script
+            f"draw_{figure.name}"
         input:
-            **{option: table(name) for option, name in drawn_tables.items()},
-            others=OTHERS if figure is BESIDE else [],
+            **{option: table(name) for option, name in drawing.tables.items()},
+            others=OTHERS if drawing.beside else [],
         output:
             report(
                 f"{{tables}}/figures/{figure.name}.svg",
@@ -24,21 +25,21 @@ for figure, drawn_tables in DRAWN:
             f"{{tables}}/figures/{figure.name}.png",
             f"{{tables}}/figures/{figure.name}.csv",
         log:
-            f"{{tables}}/logs/{figure.script}.log",
+            f"{{tables}}/logs/draw_{figure.name}.log",
         localrule: True
         conda:
             "../../envs/figures.yaml"
         params:
-            script=figure.script,
+            figure=figure.name,
             caption=figure.caption,
             target=lambda wildcards, output: Path(output[0]).with_suffix(""),
             options=lambda wildcards, input: [
                 *(f"--{option}={path}" for option, path in input.items() if option != "others"),
                 *compared(input.others),
             ],
-            code=code_hash(f"{figure.script}.py"),
+            code=code_hash(*drawing.code),
         shell:
-            f"python {SCRIPTS}/{{params.script}}.py {{params.options:q}} --output {{params.target}}"
+            f"python {SCRIPTS}/draw_figure.py {{params.figure}} {{params.options:q}} --output {{params.target}}"
             " &> {log} || (cat {log} >&2; exit 1)"
 
 

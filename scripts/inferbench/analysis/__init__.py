@@ -1,0 +1,1 @@
+"""From rows to statements: statistics, summaries, comparisons, advice. No text for readers, no drawing."""

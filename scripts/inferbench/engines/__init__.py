@@ -1,0 +1,1 @@
+"""What runs the decode step, and what is built from steps: sampling, speculation, streams."""

@@ -1,0 +1,1 @@
+"""A padded batch against its prompts one by one."""

@@ -1,0 +1,1 @@
+"""The grid of a campaign: one cell per point."""

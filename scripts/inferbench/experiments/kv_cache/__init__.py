@@ -1,0 +1,1 @@
+"""A step's time against the context, without and with a cache."""

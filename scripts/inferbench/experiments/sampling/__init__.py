@@ -1,0 +1,1 @@
+"""What each way to draw tokens does to the text, and what it costs."""

@@ -1,0 +1,1 @@
+"""What a draft model or prompt lookup is worth."""

@@ -1,0 +1,1 @@
+"""When the reader of a stream has each token."""

@@ -1,0 +1,144 @@
+"""Right before fast: what must hold before a cell is timed. A cell that fails here has no number."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from inferbench.device.profiling import StepProfile
+from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
+from inferbench.models.load import (
+    computed_dtypes,
+    effective_dtype,
+    kept_in_float32,
+    packed_types,
+    packed_types_asked,
+    quantised_share,
+)
+from inferbench.models.prompts import PromptBatch
+from inferbench.plan.context_length import CHECK_STEPS
+from inferbench.settings.gpu_model import is_gpu_model
+from inferbench.settings.job import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
+
+#: Allowed root mean square difference of one step's logits, as a share of their standard deviation.
+#: Kernels that compute the same thing differ by rounding alone (about 0.05 in bf16 through 32 layers of
+#: random weights); a wrong mask or a stale cache differs by about the whole.
+LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
+MINIMUM_QUANTISED_SHARE = 0.9
+
+
+def slots(prompt_tokens: int, new_tokens: int) -> int:
+    """Places of a static cache that the checks have room in too, where fewer new tokens are asked for than they take."""
+    return prompt_tokens + max(new_tokens, CHECK_STEPS)
+
+
+class CheckFailed(RuntimeError):
+    """The cell does not compute what it claims to. The message has what was asked and what was found."""
+
+
+def check_gpu_model(config: RunConfig, device_name: str) -> None:
+    """The device is of the type that the cell was to be measured on."""
+    if config.gpu_model and not is_gpu_model(config.gpu_model, device_name):
+        raise CheckFailed(f"gpu_model {config.gpu_model} asked for, but this ran on {device_name}")
+
+
+def check_quantisation(model: PreTrainedModel, config: RunConfig) -> float | None:
+    """Share of weights really quantised; None where none were asked for. Raises CheckFailed where too few are, or
+    any is held as another type than was asked for."""
+    precision, share = config.precision, None
+    if precision.quantisation is not Quantisation.none:
+        share = quantised_share(model)
+        if share < MINIMUM_QUANTISED_SHARE:
+            raise CheckFailed(
+                f"{precision.name} asked for, but only {share:.0%} of the weights inside the layers are quantised"
+            )
+    found = packed_types(model)
+    if found != packed_types_asked(precision):
+        raise CheckFailed(f"{precision.name} asked for, but weights are held as {', '.join(sorted(found))}")
+    return share
+
+
+def check_dtype(model: PreTrainedModel, config: RunConfig) -> str:
+    """The dtype that the model computes in, with the float32 that its class keeps. Raises CheckFailed if another
+    was asked for."""
+    asked, found = config.precision.dtype, effective_dtype(model)
+    if computed_dtypes(model, apart=kept_in_float32(model, asked)) != {asked.value}:
+        raise CheckFailed(f"dtype {asked.value} asked for, but the model computes in {found}")
+    return found
+
+
+def check_attention(profile: StepProfile, requested: str) -> str:
+    """The attention that ran in the profiled call. Raises CheckFailed if it is not the one asked for."""
+    found = "+".join(sorted(profile.attention)) or "none"
+    if not profile.attention or not all(name.split(":")[0] == requested for name in profile.attention):
+        raise CheckFailed(f"attention {requested} asked for, but {found} ran")
+    return found
+
+
+def check_compiled(config: BenchmarkConfig, graphs: int) -> None:
+    """A compiled cell has at least one graph that torch.compile made."""
+    if config.execution.mode is ExecutionMode.compiled and graphs < 1:
+        raise CheckFailed("execution compiled asked for, but torch.compile made no graph")
+
+
+def check_logits(model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: RunConfig) -> float:
+    """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
+
+    At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as
+    any run leaves it for the next. Returns the largest error of any step of any sequence, as
+    LOGIT_TOLERANCE defines it; raises CheckFailed above that.
+    """
+    tolerance = LOGIT_TOLERANCE[config.precision.dtype.value]
+    worst = 0.0
+    prompt = batch.input_ids.shape[1]
+    for length in (prompt, max(1, prompt // 2)):
+        shorter = batch.last(length)
+        with attention_of(model, "sdpa" if model._supports_sdpa else "eager"):
+            tokens, expected = _greedy_run(LoopDecoder(model), shorter)
+        found = teacher_forced_logits(decoder, shorter, tokens)
+        # (steps, sequences): one wrong step must not drown in right ones
+        errors = (found - expected).square().mean(-1).sqrt() / expected.std(-1)
+        error = errors.max().item()
+        if not error <= tolerance:
+            raise CheckFailed(
+                f"logits differ from the plain loop's by {error:.2g} of their standard deviation at prompt length"
+                f" {length} (tolerance {tolerance})"
+            )
+        worst = max(worst, error)
+        if isinstance(decoder, CapturedDecoder):
+            decoder.dirty_cache()
+    return worst
+
+
+def check_replay(decoder: CapturedDecoder, batch: PromptBatch) -> None:
+    """Replays of the graph give the tokens that calling the same step one by one gives."""
+    if decoder.graph is None:
+        return
+    graph, decoder.graph = decoder.graph, None
+    expected = _tokens(decoder, batch)
+    decoder.graph = graph
+    found = _tokens(decoder, batch)
+    if not torch.equal(found, expected):
+        raise CheckFailed(
+            f"replays of the captured step give {found.tolist()}, its calls {expected.tolist()}"
+        )
+
+
+def _tokens(decoder: Decoder, batch: PromptBatch) -> torch.Tensor:
+    token = decoder.prefill(batch)
+    tokens = [token.cpu().clone()]
+    for _ in range(CHECK_STEPS):
+        tokens.append(decoder.step(token).cpu().clone())
+    return torch.cat(tokens, dim=1)
+
+
+def _greedy_run(decoder: Decoder, batch: PromptBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """((B, N) tokens, (N + 1, B, V) logits): what the decoder chooses, and why, as teacher_forced_logits."""
+    token = decoder.prefill(batch)
+    tokens, logits = [], [on_host(decoder.logits)]
+    for _ in range(CHECK_STEPS):
+        tokens.append(token)
+        token = decoder.step(token)
+        logits.append(on_host(decoder.logits))
+    return torch.cat(tokens, dim=1), torch.stack(logits)

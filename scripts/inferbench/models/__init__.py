@@ -1,0 +1,1 @@
+"""Checkpoints made, fetched, loaded and counted; prompts."""

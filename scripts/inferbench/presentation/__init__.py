@@ -1,0 +1,1 @@
+"""Numbers, names, tables and pictures as people read them."""

@@ -1,0 +1,1 @@
+"""The report's page: the order of its sections, and its sentences."""

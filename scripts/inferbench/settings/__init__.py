@@ -1,0 +1,1 @@
+"""What every job shares and can be asked for, typed; and the words of outcomes."""

@@ -1,0 +1,118 @@
+"""Small real models for tests, made in memory."""
+
+import torch
+from hydra import compose, initialize_config_dir
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from inferbench.engines.sequences import GrowingSequence, StaticSequence
+from inferbench.engines.speculative import ModelDraft, NoDraft, PromptLookup, SpeculativeDecoder
+from inferbench.models.prompts import pad_left
+from inferbench.run.compose import register, resolve
+from inferbench.settings.job import (
+    AttentionConfig,
+    BenchmarkConfig,
+    Dtype,
+    ExecutionConfig,
+    ExecutionMode,
+    MeasureConfig,
+    ModelConfig,
+    PrecisionConfig,
+    Quantisation,
+    Source,
+    WorkloadConfig,
+)
+from inferbench.settings.repository import HYDRA_DIR
+from inferbench.settings.strategy import Strategy
+
+CPU = torch.device("cpu")
+
+
+def tiny_llama(attention="sdpa", dtype=torch.float32, device=CPU, head_dim=32):
+    """Two layers, grouped-query attention, seeded weights large enough that logits differ clearly."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        num_hidden_layers=2,
+        hidden_size=128,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
+        intermediate_size=256,
+        vocab_size=512,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+    model.generation_config.pad_token_id = 0
+    return model.to(device).eval()
+
+
+def unequal_batch(device=CPU):
+    """Three prompts of 7, 4 and 5 tokens."""
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(1, 512, (length,), generator=generator).tolist() for length in (7, 4, 5)]
+    return pad_left(rows, padding=0, device=device)
+
+
+def attention_config(name: str) -> AttentionConfig:
+    """What config/hydra/attention/<name>.yaml says."""
+    register()
+    with initialize_config_dir(str(HYDRA_DIR), version_base="1.3"):
+        return resolve(compose("benchmark", [f"attention={name}", "output=none"])).attention
+
+
+def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.float32, **changes):
+    config = BenchmarkConfig(
+        model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
+        attention=attention_config(attention),
+        execution=ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager"),
+        workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),
+        measure=MeasureConfig(),
+    )
+    for key, value in changes.items():
+        setattr(config, key, value)
+    return config
+
+
+def execution(mode: ExecutionMode) -> ExecutionConfig:
+    return ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager")
+
+
+def perturbed(model, size):
+    """A draft: the same model with seeded noise on its weights."""
+    draws = torch.Generator().manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data += size * torch.randn(parameter.shape, generator=draws).to(parameter)
+    return model
+
+
+def word_tokenizer(*words):
+    vocabulary = {word: index for index, word in enumerate(words)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary, words[0])))
+
+
+def growing(model):
+    return GrowingSequence(model)
+
+
+def static(model):
+    """Room for 100 tokens."""
+    return StaticSequence(model, 100)
+
+
+def speculation(kind, model, draft, length=4, strategy=None, seed=0):
+    """A decoder of sequences of this kind; greedy by default. draft: a model, or the name of one that is
+    none."""
+    strategy = strategy or Strategy(do_sample=False)
+    draws = torch.Generator(model.device).manual_seed(seed)
+    vocabulary = model.config.vocab_size
+    if draft == "prompt_lookup":
+        proposing = PromptLookup(length, vocabulary, model.device)
+    elif draft is None:
+        proposing = NoDraft(vocabulary, model.device)
+    else:
+        proposing = ModelDraft(kind(draft), length, vocabulary, strategy, draws)
+    return SpeculativeDecoder(kind(model), proposing, strategy, draws)
