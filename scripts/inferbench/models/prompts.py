@@ -91,8 +91,8 @@ def require_known(rows: Iterable[Sequence[int]], model: PreTrainedModel) -> None
     largest = max(map(max, rows))
     if largest >= size:
         raise Fault(
-            f"the tokenizer gives token {largest}, and the model knows {size}: the tokenizer beside the weights is"
-            " another model's; put the model's own there"
+            f"the tokenizer in {model.name_or_path} gives token {largest}, and the model there knows {size}: it is another"
+            " model's; put its own there"
         )
 
 

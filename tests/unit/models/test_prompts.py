@@ -186,7 +186,8 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused_in_a_sentence(tmp_pat
     characters().save(str(tmp_path / "tokenizer.json"))
     model = ModelConfig(name="own", source=Source.checkpoint, path=str(tmp_path))
     with pytest.raises(
-        Fault, match=r"the tokenizer gives token \d+, and the model knows 20: .* put the model's"
+        Fault,
+        match=rf"the tokenizer in {tmp_path} gives token \d+, and the model there knows 20: .* put its own",
     ):
         record_of(model)
 
