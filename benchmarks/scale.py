@@ -175,7 +175,7 @@ def fingerprints_of(checkout: Path, campaign: dict) -> dict[str, str]:
     """By cell, as the copy's own files have them."""
     overrides = {cell.name: meaning_overrides(campaign, cell) for cell in expand(campaign)}
     code = (
-        "import json, sys; sys.path.insert(0, 'scripts'); from inferbench.fingerprint import cell_fingerprint as f;"
+        "import json, sys; sys.path.insert(0, 'scripts'); from inferbench.plan.fingerprint import cell_fingerprint as f;"
         " print(json.dumps({name: f(own) for name, own in json.load(sys.stdin).items()}))"
     )
     done = subprocess.run(

@@ -20,7 +20,7 @@ exec {python} "$@"
 """
 #: The measuring process is stopped as soon as it is there, so its job goes on until something ends it.
 FREEZE = """\
-( until worker=$(pgrep -P $$ -f inferbench.worker); do sleep 0.1; done; kill -STOP $worker ) &
+( until worker=$(pgrep -P $$ -f inferbench.run.worker); do sleep 0.1; done; kill -STOP $worker ) &
 """
 #: A helper of the job takes so much memory that the job as a whole has too much, at first.
 HOG = """\

@@ -235,8 +235,9 @@ def test_an_edit_while_jobs_wait_in_the_queue(checkout, slurm):
         slurm.run("scontrol", "update", "PartitionName=gpu", "State=UP")
     assert run.wait() != 0
     # Refused are the cell that means something else now, and those that nobody asks for any more.
-    assert "its configuration changed after this job was planned; run snakemake again" in story(
-        run, name("bf16")
+    assert (
+        "its configuration or its model's files changed after this job was planned; run snakemake again"
+        in story(run, name("bf16"))
     )
     assert f"campaign tiny does not declare cell {name(batch_size=2)}" in story(run, name(batch_size=2))
     assert set(checkout.cell_files()) == {name()}

@@ -116,3 +116,21 @@ def speculation(kind, model, draft, length=4, strategy=None, seed=0):
     else:
         proposing = ModelDraft(kind(draft), length, vocabulary, strategy, draws)
     return SpeculativeDecoder(kind(model), proposing, strategy, draws)
+
+
+#: New tokens of `naive_tokens`.
+NEW = 6
+
+
+def naive_tokens(model, row):
+    """The definition: the whole sequence through the model for every token, no cache, no padding."""
+    ids = torch.tensor([row])
+    for _ in range(NEW):
+        with torch.inference_mode():
+            ids = torch.cat([ids, model(ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    return ids[0, len(row) :].tolist()
+
+
+def rows_of(batch):
+    mask = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
+    return [ids[keep.bool()].tolist() for ids, keep in zip(batch.input_ids, mask)]

@@ -184,7 +184,10 @@ def test_a_killed_job_leaves_no_measuring_process_and_no_file(first_run, command
 def test_a_plan_that_the_files_have_left_behind_is_refused(first_run, command, work):
     done = first_run.run(*command("fingerprint=0123456789abcdef"), cwd=work)
     assert done.code != 0
-    assert "its configuration changed after this job was planned; run snakemake again" in done.output
+    assert (
+        "its configuration or its model's files changed after this job was planned; run snakemake again"
+        in done.output
+    )
     assert list(work.iterdir()) == []
 
 

@@ -76,7 +76,7 @@ def test_the_processor_and_a_gpu_do_not_wait_for_each_other():
 
 def test_a_killed_job_gives_its_gpus_back():
     holder = (
-        "from inferbench.lease import leased_devices\nimport signal\n"
+        "from inferbench.device.lease import leased_devices\nimport signal\n"
         "with leased_devices('cuda', 3):\n    print('held', flush=True)\n    signal.pause()\n"
     )
     process = subprocess.Popen(

@@ -9,23 +9,7 @@ from inferbench.models.facts import model_shape
 from inferbench.models.memory import kv_bytes_per_token
 from inferbench.models.prompts import pad_left
 from inferbench.settings.job import ExecutionMode
-from tiny_models import CPU, execution, tiny_llama, unequal_batch
-
-NEW = 6
-
-
-def naive_tokens(model, row):
-    """The definition: the whole sequence through the model for every token, no cache, no padding."""
-    ids = torch.tensor([row])
-    for _ in range(NEW):
-        with torch.inference_mode():
-            ids = torch.cat([ids, model(ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
-    return ids[0, len(row) :].tolist()
-
-
-def rows_of(batch):
-    mask = torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
-    return [ids[keep.bool()].tolist() for ids, keep in zip(batch.input_ids, mask)]
+from tiny_models import CPU, NEW, execution, naive_tokens, rows_of, tiny_llama, unequal_batch
 
 
 def decoder_for(mode, model, batch):

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from test_decoding import NEW, naive_tokens, rows_of
-from test_derive import ITERATIONS, PROVENANCE, RECORD
 from transformers import DynamicCache
 
 from checkpoints import cell_of, edit, outcome
@@ -13,7 +11,8 @@ from inferbench.models.load import load_model
 from inferbench.models.requests import until_end
 from inferbench.settings.job import ExecutionMode
 from inferbench.tables.derive import measurement
-from tiny_models import CPU, tiny_llama, unequal_batch
+from made_up_record import ITERATIONS, PROVENANCE, RECORD
+from tiny_models import CPU, NEW, naive_tokens, rows_of, tiny_llama, unequal_batch
 
 
 @pytest.fixture(scope="module")

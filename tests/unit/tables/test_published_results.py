@@ -7,6 +7,7 @@ import pytest
 
 from inferbench.analysis.experiment_tables import read_experiments
 from inferbench.analysis.summarise import summarise
+from inferbench.experiments.kv_cache import section as kv_cache_section
 from inferbench.presentation.sections import section
 from inferbench.settings.repository import REPOSITORY
 from inferbench.tables import schema
@@ -45,7 +46,7 @@ def test_no_interval_of_a_shared_compilation_is_published():
 def test_what_was_withdrawn_has_no_number_and_says_why():
     own = read_experiments(PUBLISHED / "smollm2-h100/experiments.json")["kv_cache"]
     assert len(own.table) == 9 and own.table["step_ms"].isna().all() and own.samples.empty
-    told = section("kv_cache", own.table, own.samples)
+    told = section(kv_cache_section, own.table, own.samples)
     assert [title for title, table in told.tables if table.rows] == []
     [sentence] = told.sentences
     assert sentence.startswith(
