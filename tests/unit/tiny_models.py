@@ -19,7 +19,6 @@ from inferbench.settings.job import (
     MeasureConfig,
     ModelConfig,
     PrecisionConfig,
-    Quantisation,
     Source,
     WorkloadConfig,
 )
@@ -66,7 +65,7 @@ def attention_config(name: str) -> AttentionConfig:
 def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.float32, **changes):
     config = BenchmarkConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
-        precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype, library="plain"),
         attention=attention_config(attention),
         execution=ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager"),
         workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),

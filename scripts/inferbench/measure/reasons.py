@@ -9,7 +9,8 @@ import torch
 from inferbench.attention.registered import STATIC_ATTENTION
 from inferbench.models.quantised import refusal
 from inferbench.plan.context_length import checkpoint_config, context_reason, runs_of
-from inferbench.settings.job import CAPTURED, Dtype, ExecutionMode, Quantisation, RunConfig
+from inferbench.precision.by_name import library
+from inferbench.settings.job import CAPTURED, Dtype, ExecutionMode, RunConfig
 from inferbench.settings.repository import in_repository
 
 
@@ -51,19 +52,17 @@ def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
         return "one captured step runs on one GPU; this model asks for " + str(config.model.gpus)
     if implementation not in STATIC_ATTENTION:
         return f"no captured decode step is written for {implementation}"
-    if config.precision.quantisation is Quantisation.int8 and config.precision.outlier_threshold > 0:
-        return "the outlier path of LLM.int8 synchronises with the host, so its step cannot be captured"
-    if mode is ExecutionMode.compiled:
-        if config.precision.quantisation is not Quantisation.none:
-            return "the kernels of bitsandbytes are not traced by torch.compile(fullgraph=True)"
-        if implementation == "flash_attention_2":
-            return "the kernels of flash_attn are not traced by torch.compile(fullgraph=True)"
+    traced = mode is ExecutionMode.compiled
+    if reason := library(config.precision).capture_refusal(config.precision, traced=traced):
+        return reason
+    if traced and implementation == "flash_attention_2":
+        return "the kernels of flash_attn are not traced by torch.compile(fullgraph=True)"
     return None
 
 
 def _precision_reason(config: RunConfig) -> str | None:
-    if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
-        return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
+    if reason := library(config.precision).unsupported_reason(config.precision):
+        return reason
     return refusal(checkpoint_config(in_repository(config.model.path)), config.model.name, config.precision)
 
 
