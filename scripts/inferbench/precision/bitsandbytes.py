@@ -1,4 +1,5 @@
-"""Linear layers quantised by bitsandbytes: LLM.int8, and blocks of 4-bit codes (nf4, fp4). Layers compute in `dtype`."""
+"""Linear layers quantised by bitsandbytes: LLM.int8, and blocks of 4-bit codes (nf4, fp4). Layers compute in `dtype`.
+`protocol.Library` says what each function gives."""
 
 from __future__ import annotations
 

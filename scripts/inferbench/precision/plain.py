@@ -1,4 +1,5 @@
-"""Weights as they are, in float32, float16 or bfloat16. It has no options."""
+"""Weights as they are, in float32, float16 or bfloat16, without options. `protocol.Library` says what each function
+gives."""
 
 from __future__ import annotations
 
