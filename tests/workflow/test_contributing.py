@@ -18,8 +18,7 @@ architecture:
 PRECISION = """
 defaults: [base_4bit, _self_]
 name: fp4-double
-quantisation: fp4
-double_quantisation: true
+options: {quantisation: fp4, double_quantisation: true}
 """
 ATTENTION = """
 name: sdpa-math
@@ -79,6 +78,20 @@ def test_an_attention_backend_that_computes_something_else_has_no_number(fresh):
     [row] = measured(fresh, precision=["fp32"], attention=["sdpa-math"]).itertuples()
     assert row.status == "failed"
     assert "logits differ from the plain loop's" in row.reason
+
+
+def test_a_library_of_weight_formats_is_a_module_and_concerns_its_own_precisions(fresh):
+    measured(fresh, precision=["fp32"], attention=["sdpa"])
+    plain = fresh.path("scripts/inferbench/precision/plain.py").read_text()
+    fresh.path("scripts/inferbench/precision/another.py").write_text(plain)
+    fresh.path("config/hydra/precision/fp32-another.yaml").write_text(
+        "name: fp32-another\ndtype: float32\nlibrary: another\n"
+    )
+    assert fresh.planned("results/tiny/measurements.parquet") == set()
+    rows = measured(fresh, precision=["fp32", "fp32-another"], attention=["sdpa"])
+    assert rows["status"].tolist() == ["ok", "ok"], rows["reason"].tolist()
+    first, second = rows["weight_bytes"]
+    assert first == second
 
 
 FIGURE = '''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -14,10 +15,13 @@ Options = TypeVar("Options")
 
 
 def typed_options(kind: type[Options], options: Mapping[str, Any], owner: str) -> Options:
-    """The dataclass `kind` with these options. owner: whose they are, for the sentence of the ConfigError that an
-    unknown or badly typed one raises."""
+    """The options as an instance of the dataclass `kind`. owner: whose they are, as a sentence names it. Raises
+    ConfigError for one that is unknown, missing or no value of its type."""
+    known = [field.name for field in fields(kind)]
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(f"{owner}: there is no option {unknown[0]}; there is {', '.join(known) or 'none'}.")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), dict(options)))
+        merged: Any = OmegaConf.merge(OmegaConf.structured(kind), dict(options))
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"options of {owner}: {reason}") from error
+        raise ConfigError(f"{owner}: option {error.full_key}: {str(error).splitlines()[0]}") from error
