@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
@@ -17,11 +16,12 @@ Options = TypeVar("Options")
 def typed_options(kind: type[Options], options: Mapping[str, Any], owner: str) -> Options:
     """The options as an instance of the dataclass `kind`. owner: whose they are, as a sentence names it. Raises
     ConfigError for one that is unknown, missing or no value of its type."""
-    known = [field.name for field in fields(kind)]
+    structured: Any = OmegaConf.structured(kind)
+    known = list(structured)
     if unknown := sorted(set(options) - set(known)):
         raise ConfigError(f"{owner}: there is no option {unknown[0]}; there is {', '.join(known) or 'none'}.")
     try:
-        merged: Any = OmegaConf.merge(OmegaConf.structured(kind), dict(options))
-        return OmegaConf.to_object(merged)
+        typed: Any = OmegaConf.to_object(OmegaConf.merge(structured, dict(options)))
+        return typed
     except OmegaConfBaseException as error:
         raise ConfigError(f"{owner}: option {error.full_key}: {str(error).splitlines()[0]}") from error
