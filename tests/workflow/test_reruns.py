@@ -262,7 +262,7 @@ def test_the_default_campaign_is_the_demo(clone):
     }
     assert Counter(job[0] for job in jobs if len(job) == 3) == experiments
     others = {name for name in planned if "/" not in name}
-    tables = {f"aggregate_experiment {name}" for name in experiments}
+    tables = {f"aggregate_{name}" for name in experiments}
     figures = {f"draw_{name}" for name in experiments}
     assert others == {"prepare_model", "declare_experiments"} | tables | figures | DOWNSTREAM
 
@@ -294,13 +294,17 @@ def test_published_results_start_no_measurement(finished):
     assert asked.code != 0 and "benchmark.py" not in asked.output
 
 
-def test_order_is_a_block_per_replicate_with_every_cell_in_it(fresh):
-    fresh.campaign(replicates=3)
+def test_order_is_a_block_per_replicate_with_every_cell_of_grid_and_experiments_in_it(fresh):
+    fresh.campaign(
+        replicates=3, experiments={"kv_cache": {"cache": ["off", "static"], "attention": ["sdpa"]}}
+    )
+    caches = {f"kv_cache/tiny--{p}--sdpa--{cache}" for p in ("fp32", "bf16") for cache in ("off", "static")}
     priorities = {name: value for name, value in fresh.priorities().items() if "/" in name}
-    assert len(set(priorities.values())) == 3 * len(ALL)
+    size = len(ALL) + len(caches)
+    assert len(set(priorities.values())) == 3 * size
     order = sorted(priorities, key=priorities.get, reverse=True)
-    blocks = [order[start : start + len(ALL)] for start in (0, len(ALL), 2 * len(ALL))]
+    blocks = [order[start : start + size] for start in (0, size, 2 * size)]
     for replicate, block in enumerate(blocks, start=1):
-        assert set(block) == cells(replicate=[replicate])
-    inside = [[name.split("/")[0] for name in block] for block in blocks]
+        assert set(block) == cells(replicate=[replicate]) | {f"{cell}/{replicate}" for cell in caches}
+    inside = [[name.rsplit("/", 1)[0] for name in block] for block in blocks]
     assert inside[0] != inside[1] != inside[2]

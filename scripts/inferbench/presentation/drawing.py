@@ -32,6 +32,8 @@ def draw_figure(
     """
     apply_style()
     read = {name: schema.read_table(tables[name], SCHEMAS.get(name)) for name in drawing.tables}
+    if "table" in read:
+        read["table"] = schema.with_validity(read["table"])
     if drawing.beside:
         save(*draw(*read.values(), list(others)), output)
         return

@@ -28,6 +28,8 @@ ROWS = pa.schema(
 )
 #: Keys of the schema metadata; each holds JSON.
 PROVENANCE, RECORD = b"provenance", b"record"
+#: (provenance, record, rows).
+CellFile = tuple[dict[str, Any], dict[str, Any], pa.Table]
 
 
 class CellFileError(RuntimeError):
@@ -60,8 +62,8 @@ def write_cell(path: Path, provenance: dict[str, Any], record: dict[str, Any]) -
         raise CellFileError(str(error)) from error
 
 
-def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
-    """(provenance, record, rows). Raises CellFileError when the file is not a whole cell file."""
+def read_cell(path: Path) -> CellFile:
+    """The content of a cell file. Raises CellFileError when the file is not a whole cell file."""
     try:
         # A third of the time that pq.read_table takes, which treats each file as a data set; a path that
         # ParquetFile opens is first looked up among file systems.
