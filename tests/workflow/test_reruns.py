@@ -209,19 +209,27 @@ def test_retry_measures_cells_of_that_status_again(finished):
     assert finished.planned() == DOWNSTREAM
 
 
-def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
+def test_accepted_code_keeps_the_cells_that_it_measured_and_marks_them_in_the_tables(finished):
     old = "tiny--fp32--flash_attention_2--loop--tiny--b1/1"
     code = read_cell(finished.path(cell_file(old)))[0]["code"]
     finished.append("scripts/inferbench/measure/reasons.py", "\nADDED = 1\n")
     # One new cell, whose attention no CPU has: it ends soon.
+    added = "tiny--bf16--flash_attention_3--loop--tiny--b1/1"
     new = {"attention": ["flash_attention_3"], "precision": ["bf16"], "batch_size": [1]}
-    finished.campaign(accept_code=code, also=[new])
-    assert finished.planned() == {"tiny--bf16--flash_attention_3--loop--tiny--b1/1"} | DOWNSTREAM
+    finished.campaign(accept_code=["0123456789abcdef"], also=[new])
+    assert finished.planned() == ALL | {added} | DOWNSTREAM
+    for accepted in (code, ["0123456789abcdef", code]):
+        finished.campaign(accept_code=accepted, also=[new])
+        assert finished.planned() == {added} | DOWNSTREAM
     done = finished.snakemake("results/tiny/measurements.parquet")
     assert done.code == 0, done.output
     rows = finished.table("results/tiny/measurements.parquet").set_index("attention")["mixed_code"]
     assert not rows["flash_attention_3"]
     assert rows.drop("flash_attention_3").tolist() == [True] * len(ALL)
+    # The new cell is of the code of today, and done, whatever is accepted of the others.
+    assert finished.planned() == REPORT
+    finished.campaign(also=[new])
+    assert finished.planned() == ALL | DOWNSTREAM
 
 
 def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_is_accepted(finished):
@@ -240,6 +248,10 @@ def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_i
     finished.campaign(accept_code=provenance["code"])
     faults = {name for name, reason in died_of.items() if "Check" not in reason}
     assert finished.planned() == faults | DOWNSTREAM
+    # Once: then they are of the code of today.
+    done = finished.snakemake("cells")
+    assert done.code == 0, done.output
+    assert finished.planned("cells") == set()
 
 
 def test_a_fresh_clone_runs_everything(fresh):

@@ -5,6 +5,7 @@ Inputs: the config. Outputs: no files; the names that the other rule files use.
 
 import os
 import shlex
+from functools import cache
 
 from inferbench.device.lease import visible_gpus
 from inferbench.plan.campaign import CampaignError, check_contexts, load_campaign
@@ -21,7 +22,7 @@ from inferbench.plan.jobs import GRID_FOLDER, Plan, folder_of, sorted_json
 from inferbench.plan.specs import GRID, experiment_names
 from inferbench.settings.faults import is_fault
 from inferbench.settings.repository import REPOSITORY
-from inferbench.tables.cell_file import CellFileError, read_status
+from inferbench.tables.cell_file import CellFileError, read_ending
 from snakemake.exceptions import WorkflowError
 from snakemake.io import flag
 
@@ -77,16 +78,21 @@ def overrides(wildcards):
     return shlex.join(PLAN.overrides(job, planned(job)))
 
 
-def measuring_code(wildcards):
-    return PLAN.code(job_of(wildcards))
-
-
 def script(wildcards):
     return f"{job_of(wildcards).primary}.py"
 
 
 def priority(wildcards):
     return PLAN.priorities.get(job_of(wildcards).file, 0)
+
+
+@cache
+def ending(path):
+    """How the job ended whose file this is; None without one, or of a broken one, which aggregation refuses."""
+    try:
+        return read_ending(path) if path.exists() else None
+    except CellFileError:
+        return None
 
 
 def retried(path):
@@ -96,13 +102,24 @@ def retried(path):
     That is looked for with `accept_code` alone. Without it the cells of those versions are measured again for their
     code, and 10 000 files take two seconds to look into.
     """
-    if not (CAMPAIGN["retry"] or CAMPAIGN["accept_code"]) or not path.exists():
+    ended = ending(path) if CAMPAIGN["retry"] or CAMPAIGN["accept_code"] else None
+    if ended is None:
         return False
-    try:
-        status, flags, reason = read_status(path)
-    except CellFileError:
-        return False  # aggregation refuses it, and says so
-    return bool({status, *flags} & set(CAMPAIGN["retry"])) or (status == "failed" and is_fault(reason))
+    asked = bool({ended.status, *ended.flags} & set(CAMPAIGN["retry"]))
+    return asked or (ended.status == "failed" and is_fault(ended.reason))
+
+
+def measuring_code(wildcards):
+    """The code of a job now; of a file that is there, and whose code is accepted, that one: Snakemake sees no change.
+
+    Not of one that is measured again for another reason: Snakemake would note the old code beside the new file, and
+    measure it once more.
+    """
+    job = job_of(wildcards)
+    path = Path(on_disk(f"{RESULTS}/{job.file}"))
+    ended = ending(path) if CAMPAIGN["accept_code"] else None
+    kept = ended is not None and ended.code in CAMPAIGN["accept_code"] and not retried(path)
+    return ended.code if kept and ended.fingerprint == planned(job) else PLAN.code(job)
 
 
 def checkpoint_manifest(wildcards):

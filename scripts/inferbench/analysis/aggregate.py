@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ CEILINGS = {
     "read_bandwidth_gb_s": None,
     "matmul_tflop_s": "prefill_mfu",
 }
+#: Rows by what `combination` says of them.
+Combinations = dict[tuple[str, ...], list[dict[str, Any]]]
 #: Reason of a row `missing`.
 NOT_MEASURED = "not measured so far: there is no cell file"
 
@@ -62,6 +65,7 @@ def collect_grid(
 ) -> tuple[pd.DataFrame, pa.Table, dict[str, Any]]:
     """(measurements, iterations, provenance) of a campaign's grid. Arguments and errors as `job_files` has them."""
     rows, tables, origins = [], [], []
+    combinations: Combinations = defaultdict(list)
     # One after the other: of files this small most of the time is Python's, and threads wait for each other.
     for row, path, content in job_files(campaign, GRID, folder, partial, models_dir):
         if content:
@@ -69,12 +73,13 @@ def collect_grid(
             with derived_from(path):
                 iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
                 row |= measurement(provenance, record, iterations)
+                combinations[combination(provenance["config"])].append(row)
             tables.append(table.replace_schema_metadata(None))
             keep = {key: value for key, value in provenance.items() if key != "config"}
             device = {key: record.get(key) for key in ("status", "device_name", "device_uuid", "driver")}
             origins.append(keep | device)
         rows.append(row)
-    mark_mixed_code(rows)
+    mark_mixed_code(combinations)
     iterations = pa.concat_tables(tables) if tables else pa.table({})
     measured = with_best_ceilings(validate(pd.DataFrame(rows), schema))
     return measured, iterations, {"campaign": campaign, "cells": origins}
@@ -120,9 +125,17 @@ def _require_asked_for(path: Path, provenance: dict[str, Any], job: Job, fingerp
         )
 
 
-def mark_mixed_code(rows: list[dict[str, Any]]) -> None:
-    """Say of each measured row whether other code measured it than the newest one."""
-    measured = [row for row in rows if row.get("code")]
-    newest = max(measured, key=lambda row: row["started_at"], default={}).get("code")
-    for row in measured:
-        row["mixed_code"] = row["code"] != newest
+def combination(config: dict[str, Any]) -> tuple[str, ...]:
+    """What, beside its experiment, the code of a job with this config depends on: the module of its engine, and the
+    libraries of its precision and of its draft's."""
+    draft = config.get("experiment", {}).get("draft") or {}
+    precisions = [own for own in (config["precision"], draft.get("precision")) if own]
+    return config["execution"].get("module", ""), *(own.get("library", "") for own in precisions)
+
+
+def mark_mixed_code(combinations: Combinations) -> None:
+    """Say of each measured row whether other code measured it than the newest one of its combination."""
+    for rows in combinations.values():
+        newest = max(rows, key=lambda row: row["started_at"])["code"]
+        for row in rows:
+            row["mixed_code"] = row["code"] != newest

@@ -7,6 +7,7 @@ handed down.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,13 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from inferbench.analysis.aggregate import derived_from, job_files, mark_mixed_code
+from inferbench.analysis.aggregate import (
+    Combinations,
+    combination,
+    derived_from,
+    job_files,
+    mark_mixed_code,
+)
 from inferbench.plan.specs import experiment_names
 from inferbench.tables.derive import seconds_between, validity
 from inferbench.tables.schema import measurements, read_table, text, validate, with_validity
@@ -52,6 +59,7 @@ def collect_experiment(
     """(table, samples of the jobs that ended ok) of one experiment. Arguments and errors as `job_files` has them."""
     rows: list[dict[str, Any]] = []
     samples = []
+    combinations: Combinations = defaultdict(list)
     for declared, path, content in job_files(campaign, experiment, folder, partial, models_dir):
         row = {"experiment": experiment, **declared}
         if not content:
@@ -60,12 +68,13 @@ def collect_experiment(
         provenance, record, table = content
         with derived_from(path):
             row |= _job(provenance, record)
-            if record["status"] != "ok":
-                rows.append(row)
-                continue
-            rows += [row | own for own in module.rows(provenance["config"], record, table.to_pylist())]
-        samples.append(table.replace_schema_metadata(None))
-    mark_mixed_code(rows)
+            found = [row]
+            if record["status"] == "ok":
+                found = [row | own for own in module.rows(provenance["config"], record, table.to_pylist())]
+                samples.append(table.replace_schema_metadata(None))
+            combinations[combination(provenance["config"])] += found
+        rows += found
+    mark_mixed_code(combinations)
     together = pyarrow.concat_tables(samples, promote_options="permissive") if samples else pyarrow.table({})
     return validate(pd.DataFrame(rows), table_schema(module)), together
 

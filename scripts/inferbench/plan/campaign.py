@@ -53,6 +53,8 @@ def load_campaign(config: Mapping[str, Any]) -> dict[str, Any]:
     for error in sorted(errors, key=lambda error: str(error.path)):
         raise CampaignError(_sentence(error))
     _complete(campaign, schema)
+    accepted = campaign["accept_code"] or []
+    campaign["accept_code"] = [accepted] if isinstance(accepted, str) else accepted
     for name, declared in campaign["experiments"].items():
         _complete(declared, schema["properties"]["experiments"]["properties"][name])
     _check_names(campaign)

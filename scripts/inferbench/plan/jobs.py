@@ -156,11 +156,8 @@ class Plan:
         return job_overrides(placed, meaning, job.cell.name, job.replicate, fingerprint)
 
     def code(self, job: Job) -> str:
-        """The measuring code that a job is asked for."""
-        accepted: str | None = self.campaign["accept_code"]
-        return accepted or (
-            code_hash() if job.experiment == GRID else code_hash(*experiment_code(job.experiment))
-        )
+        """The measuring code of a job as it is now."""
+        return code_hash() if job.experiment == GRID else code_hash(*experiment_code(job.experiment))
 
     def gpu_model(self, job: Job) -> str:
         """The type of GPU that the job asks for; empty where any will do."""
