@@ -10,6 +10,7 @@ launches the kernels of a CUDA graph one by one.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -21,10 +22,9 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from inferbench.device.device import pick_device, set_up
 from inferbench.device.profiling import profile_call
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import decode
-from inferbench.experiments.grid.measure import iteration, make_decoder
-from inferbench.models.load import load_model, load_tokenizer
+from inferbench.engines.by_name import engine_module
+from inferbench.experiments.grid.measure import iteration
+from inferbench.models.load import load_tokenizer
 from inferbench.models.prompts import make_batch
 from inferbench.run.compose import register, resolve
 
@@ -39,18 +39,18 @@ def main(config: DictConfig) -> None:
     cell = resolve(config)
     device = pick_device(cell)
     set_up(cell)
-    model, tokenizer = load_model(cell, device), load_tokenizer(cell.model)
-    batch = make_batch(cell.workload, cell.batch_size, cell.seed, tokenizer, model)
-    decoder = make_decoder(model, cell, batch)
-    if isinstance(decoder, CapturedDecoder):
-        decoder.capture(batch)
+    engine = engine_module(cell.execution).Engine(cell, device)
+    engine.load()
+    tokenizer = load_tokenizer(cell.model)
+    batch = engine.ask(partial(make_batch, cell.workload, cell.batch_size, cell.seed, tokenizer))
+    engine.prepare(batch, cell.workload.new_tokens)
 
     def token_ms() -> float:
-        runs = [iteration(decode(decoder, batch, cell.workload.new_tokens)) for _ in range(RUNS)]
+        runs = [iteration(engine.run(batch, cell.workload.new_tokens)) for _ in range(RUNS)]
         return median(median(run["itl_ms"]) for run in runs[1:])
 
     before = token_ms()
-    profile_call(lambda: decode(decoder, batch, 2), device)
+    profile_call(lambda: engine.run(batch, 2), device)
     after = token_ms()
     print(f"{before:.3f} ms a token, {after:.3f} after a profile: ratio {after / before:.3f}")
 

@@ -64,8 +64,8 @@ def stream(config: StreamConfig) -> None:
 
     from inferbench.device.device import pick_device, set_up
     from inferbench.engines.streaming import TextPieces, TokenStream, new_tokens, stream_tokens
+    from inferbench.measure.fastest_decoder import fastest_decoder
     from inferbench.measure.reasons import unsupported_reason
-    from inferbench.measure.setup import fastest_decoder
     from inferbench.models.facts import load_config
     from inferbench.models.load import load_model, load_tokenizer
     from inferbench.models.prompts import PromptBatch, require_known

@@ -14,8 +14,7 @@ from inferbench.device import nvml
 from inferbench.device.ceilings import measure_ceilings
 from inferbench.device.device import open_gpus
 from inferbench.device.profiling import profile_call
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.batching import measure as batching
 from inferbench.experiments.batching.settings import Settings as Batching
 from inferbench.experiments.kv_cache import measure as kv_cache
@@ -25,8 +24,8 @@ from inferbench.experiments.streaming import measure as streaming
 from inferbench.experiments.streaming.settings import Settings as Streaming
 from inferbench.measure import checks
 from inferbench.measure.stages import Stages
-from inferbench.settings.job import Dtype, ExecutionMode
-from tiny_models import benchmark_config, execution, tiny_llama, unequal_batch
+from inferbench.settings.job import Dtype
+from tiny_models import benchmark_config, engine_with, generated, tiny_llama, unequal_batch
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
@@ -34,18 +33,18 @@ NEW = 12
 
 
 def captured(model, batch, mode):
-    decoder = CapturedDecoder(model, len(batch.input_ids), batch.input_ids.shape[1] + NEW, execution(mode))
+    decoder = engine_with(mode, model, batch).stepper
     decoder.capture(batch)
     assert decoder.graph is not None
     return decoder
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("mode", [ExecutionMode.cuda_graph, ExecutionMode.compiled])
+@pytest.mark.parametrize("mode", ["cuda_graph", "compiled"])
 def test_captured_modes_give_the_loops_tokens_in_fp32(mode, attention):
     model, batch = tiny_llama(attention, device=GPU), unequal_batch(GPU)
     expected = decode(LoopDecoder(model), batch, NEW).tokens
-    assert torch.equal(decode(GenerateDecoder(model), batch, NEW).tokens, expected)
+    assert torch.equal(generated(model, batch, NEW).tokens, expected)
     decoder = captured(model, batch, mode)
     checks.check_replay(decoder, batch)
     checks.check_logits(model, decoder, batch, benchmark_config(mode, attention))
@@ -56,8 +55,8 @@ def test_captured_flash_attention_is_right_with_padding():
     pytest.importorskip("flash_attn")
     model = tiny_llama("flash_attention_2", torch.bfloat16, GPU, head_dim=64)
     batch = unequal_batch(GPU)
-    decoder = captured(model, batch, ExecutionMode.cuda_graph)
-    config = benchmark_config(ExecutionMode.cuda_graph, "flash_attention_2", Dtype.bfloat16)
+    decoder = captured(model, batch, "cuda_graph")
+    config = benchmark_config("cuda_graph", "flash_attention_2", Dtype.bfloat16)
     checks.check_replay(decoder, batch)
     checks.check_logits(model, decoder, batch, config)
 
@@ -69,7 +68,7 @@ class NeverReplayed:
 
 def test_a_graph_that_is_never_replayed_is_caught():
     model, batch = tiny_llama(device=GPU), unequal_batch(GPU)
-    decoder = captured(model, batch, ExecutionMode.cuda_graph)
+    decoder = captured(model, batch, "cuda_graph")
     decoder.graph = NeverReplayed()
     with pytest.raises(checks.CheckFailed):
         checks.check_replay(decoder, batch)
@@ -86,7 +85,7 @@ def test_ceilings_are_near_the_datasheet():
 @pytest.mark.parametrize("replayed", [False, True])
 def test_a_profiled_step_has_kernels_and_busy_time(replayed):
     model, batch = tiny_llama(device=GPU), unequal_batch(GPU)
-    decoder = captured(model, batch, ExecutionMode.cuda_graph) if replayed else LoopDecoder(model)
+    decoder = captured(model, batch, "cuda_graph") if replayed else LoopDecoder(model)
     token = decoder.prefill(batch)
     decoder.step(token)
     profile = profile_call(lambda: decoder.step(token), GPU)

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from inferbench.measure.stages import Stages
 from inferbench.run import worker
-from inferbench.settings.job import Dtype, ExecutionMode, MeasureConfig, ModelConfig, PrecisionConfig, Source
+from inferbench.settings.job import Dtype, MeasureConfig, ModelConfig, PrecisionConfig, Source
 from tiny_models import benchmark_config, tiny_llama
 
 #: Side of the blocks of weights that share a scale.
@@ -27,7 +27,7 @@ def outcome(config, experiment="grid"):
     return "ok", None, record
 
 
-def cell_of(folder, precision=None, mode=ExecutionMode.loop, attention="sdpa"):
+def cell_of(folder, precision=None, mode="loop", attention="sdpa"):
     """A cell over the checkpoint in `folder`, timed once."""
     precision = precision or PrecisionConfig("fp32", Dtype.float32)
     return benchmark_config(

@@ -11,7 +11,7 @@ from inferbench.analysis.experiment_tables import table_schema
 from inferbench.measure.stages import Stages
 from inferbench.run.parts import part
 from inferbench.settings.experiment import ExperimentConfig
-from inferbench.settings.job import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Source
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Source
 from inferbench.tables.schema import validate
 from tiny_models import CPU, attention_config, execution, tiny_llama
 
@@ -24,7 +24,7 @@ def experiment_config(
         model=ModelConfig(name="tiny", source=Source.synthetic, path=str(path)),
         precision=PrecisionConfig(name=dtype.value, dtype=dtype),
         attention=attention_config(attention),
-        execution=execution(ExecutionMode.loop),
+        execution=execution("loop"),
         experiment=settings,
     )
 

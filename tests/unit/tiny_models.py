@@ -6,6 +6,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
+from inferbench.engines.by_name import engine_module
+from inferbench.engines.captured_decoder import CompileOptions
 from inferbench.engines.sequences import GrowingSequence, StaticSequence
 from inferbench.engines.speculative import ModelDraft, NoDraft, PromptLookup, SpeculativeDecoder
 from inferbench.models.prompts import pad_left
@@ -15,7 +17,6 @@ from inferbench.settings.job import (
     BenchmarkConfig,
     Dtype,
     ExecutionConfig,
-    ExecutionMode,
     MeasureConfig,
     ModelConfig,
     PrecisionConfig,
@@ -63,12 +64,12 @@ def attention_config(name: str) -> AttentionConfig:
         return resolve(compose("benchmark", [f"attention={name}", "output=none"])).attention
 
 
-def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.float32, **changes):
+def benchmark_config(mode="loop", attention="sdpa", dtype=Dtype.float32, **changes):
     config = BenchmarkConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
         precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
         attention=attention_config(attention),
-        execution=ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager"),
+        execution=execution(mode),
         workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),
         measure=MeasureConfig(),
     )
@@ -77,8 +78,28 @@ def benchmark_config(mode=ExecutionMode.loop, attention="sdpa", dtype=Dtype.floa
     return config
 
 
-def execution(mode: ExecutionMode) -> ExecutionConfig:
-    return ExecutionConfig(name=mode.value, mode=mode, compile_backend="aot_eager")
+#: A backend that compiles fast and to the same numbers.
+COMPILE = CompileOptions("aot_eager")
+
+
+def execution(name):
+    """What config/hydra/execution/<name>.yaml says, but for the compiler."""
+    if name == "compiled":
+        return ExecutionConfig(name, "captured", {"compile_backend": COMPILE.compile_backend})
+    return ExecutionConfig(name, "captured" if name == "cuda_graph" else name)
+
+
+def engine_with(name, model, batch, new_tokens=6):
+    """The engine of an execution with this model, ready for runs of this shape."""
+    engine = engine_module(execution(name)).Engine(benchmark_config(name), model.device)
+    engine.model = model
+    engine.prepare(batch, new_tokens)
+    return engine
+
+
+def generated(model, batch, new_tokens):
+    """The timeline of `generate()`."""
+    return engine_with("generate", model, batch).run(batch, new_tokens)
 
 
 def perturbed(model, size):

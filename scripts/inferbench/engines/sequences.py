@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel, StaticCache
 
 from inferbench.attention.registered import STATIC_ATTENTION
 from inferbench.attention.static import slot_mask
-from inferbench.engines.captured import WARMUP_STEPS
+from inferbench.engines.captured_decoder import WARMUP_STEPS
 from inferbench.engines.decoding import attention_of
 
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 from transformers.generation.streamers import BaseStreamer
 
-from inferbench.engines.decoding import Decoder
+from inferbench.engines.protocol import Stepper
 from inferbench.models.prompts import PromptBatch
 
 #: What decodes to it is no character: the bytes that would complete it are still to come.
@@ -77,7 +77,7 @@ class TextPieces:
 
 
 def new_tokens(
-    decoder: Decoder, batch: PromptBatch, most: int, ends: frozenset[int] = frozenset()
+    decoder: Stepper, batch: PromptBatch, most: int, ends: frozenset[int] = frozenset()
 ) -> Iterator[int]:
     """The new tokens of a batch of one, each read back before the next step starts: `most` of them, or up
     to and with the first of `ends`."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel
 
 from inferbench.device.profiling import StepProfile
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import Decoder, LoopDecoder, attention_of, on_host, teacher_forced_logits
+from inferbench.engines.decoding import LoopDecoder, attention_of, on_host, teacher_forced_logits
+from inferbench.engines.protocol import Stepper
 from inferbench.models.load import (
     computed_dtypes,
     effective_dtype,
@@ -19,18 +22,13 @@ from inferbench.models.load import (
 from inferbench.models.prompts import PromptBatch
 from inferbench.plan.context_length import CHECK_STEPS
 from inferbench.settings.gpu_model import is_gpu_model
-from inferbench.settings.job import BenchmarkConfig, ExecutionMode, Quantisation, RunConfig
+from inferbench.settings.job import Quantisation, RunConfig
 
 #: Allowed root mean square difference of one step's logits, as a share of their standard deviation.
 #: Kernels that compute the same thing differ by rounding alone (about 0.05 in bf16 through 32 layers of
 #: random weights); a wrong mask or a stale cache differs by about the whole.
 LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
 MINIMUM_QUANTISED_SHARE = 0.9
-
-
-def slots(prompt_tokens: int, new_tokens: int) -> int:
-    """Places of a static cache that the checks have room in too, where fewer new tokens are asked for than they take."""
-    return prompt_tokens + max(new_tokens, CHECK_STEPS)
 
 
 class CheckFailed(RuntimeError):
@@ -76,13 +74,13 @@ def check_attention(profile: StepProfile, requested: str) -> str:
     return found
 
 
-def check_compiled(config: BenchmarkConfig, graphs: int) -> None:
-    """A compiled cell has at least one graph that torch.compile made."""
-    if config.execution.mode is ExecutionMode.compiled and graphs < 1:
-        raise CheckFailed("execution compiled asked for, but torch.compile made no graph")
+def check_compiled(record: Mapping[str, Any]) -> None:
+    """Where something was to be compiled, torch.compile made at least one graph."""
+    if record.get("compiled_graphs", 1) < 1:
+        raise CheckFailed("compilation asked for, but torch.compile made no graph")
 
 
-def check_logits(model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, config: RunConfig) -> float:
+def check_logits(model: PreTrainedModel, decoder: Stepper, batch: PromptBatch, config: RunConfig) -> float:
     """Teacher-forced logits of `decoder` against the plain loop's with sdpa, in the cell's own dtype.
 
     At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as
@@ -106,18 +104,16 @@ def check_logits(model: PreTrainedModel, decoder: Decoder, batch: PromptBatch, c
                 f" {length} (tolerance {tolerance})"
             )
         worst = max(worst, error)
-        if isinstance(decoder, CapturedDecoder):
-            decoder.dirty_cache()
+        decoder.dirty_cache()
     return worst
 
 
-def check_replay(decoder: CapturedDecoder, batch: PromptBatch) -> None:
-    """Replays of the graph give the tokens that calling the same step one by one gives."""
-    if decoder.graph is None:
+def check_replay(decoder: Stepper, batch: PromptBatch) -> None:
+    """Replays of a captured step give the tokens that calling the same step one by one gives."""
+    if not decoder.captured:
         return
-    graph, decoder.graph = decoder.graph, None
-    expected = _tokens(decoder, batch)
-    decoder.graph = graph
+    with decoder.uncaptured():
+        expected = _tokens(decoder, batch)
     found = _tokens(decoder, batch)
     if not torch.equal(found, expected):
         raise CheckFailed(
@@ -125,7 +121,7 @@ def check_replay(decoder: CapturedDecoder, batch: PromptBatch) -> None:
         )
 
 
-def _tokens(decoder: Decoder, batch: PromptBatch) -> torch.Tensor:
+def _tokens(decoder: Stepper, batch: PromptBatch) -> torch.Tensor:
     token = decoder.prefill(batch)
     tokens = [token.cpu().clone()]
     for _ in range(CHECK_STEPS):
@@ -133,7 +129,7 @@ def _tokens(decoder: Decoder, batch: PromptBatch) -> torch.Tensor:
     return torch.cat(tokens, dim=1)
 
 
-def _greedy_run(decoder: Decoder, batch: PromptBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def _greedy_run(decoder: Stepper, batch: PromptBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """((B, N) tokens, (N + 1, B, V) logits): what the decoder chooses, and why, as teacher_forced_logits."""
     token = decoder.prefill(batch)
     tokens, logits = [], [on_host(decoder.logits)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from inferbench.device.device import wait
 from inferbench.device.nvml import Gpus
-from inferbench.engines.decoding import Decoder, GenerateDecoder
+from inferbench.engines.protocol import Engine
 from inferbench.models.prompts import PromptBatch
 from inferbench.settings.job import BenchmarkConfig
 
@@ -38,26 +38,25 @@ class Meter:
 
 
 def measure_energy(
-    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus, timed: Spent
+    engine: Engine, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus, timed: Spent
 ) -> dict[str, Any]:
     """Joules per token, and the power of the idle GPUs with the model loaded; nothing where it counts none.
 
-    Of decoding alone, repeated. `generate()` cannot be taken apart: its timed runs count, prefill and all; it is
-    repeated only where they took less than `measure.energy_seconds`.
+    Of decoding alone, repeated. An engine that cannot be taken apart has its timed runs counted, prefill and all; it
+    is repeated only where they took less than `measure.energy_seconds`.
     """
     if timed.joules is None:
         return {}
-    whole = isinstance(decoder, GenerateDecoder)
     wait(batch.input_ids.device)
     time.sleep(SETTLE_S)
     meter = Meter(gpus)
     time.sleep(IDLE_S)
     idle = meter.spent(0)
     idle_power = idle.joules / idle.seconds
-    if whole and timed.seconds >= config.measure.energy_seconds:
+    if engine.stepper is None and timed.seconds >= config.measure.energy_seconds:
         spent = timed
     else:
-        spent = decode_repeatedly(decoder, batch, config, gpus)
+        spent = decode_repeatedly(engine, batch, config, gpus)
     return {
         "power_w": spent.joules / spent.seconds,
         "idle_power_w": idle_power,
@@ -66,24 +65,22 @@ def measure_energy(
     }
 
 
-def decode_repeatedly(
-    decoder: Decoder | GenerateDecoder, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus
-) -> Spent:
+def decode_repeatedly(engine: Engine, batch: PromptBatch, config: BenchmarkConfig, gpus: Gpus) -> Spent:
     """`measure.energy_seconds` of decoding or a little more, each token read back."""
     tokens = config.workload.new_tokens
-    whole = isinstance(decoder, GenerateDecoder)
-    token = None if whole else decoder.prefill(batch)
+    stepper = engine.stepper
+    token = stepper.prefill(batch) if stepper else None
     wait(batch.input_ids.device)
     meter, steps = Meter(gpus), 0
     while time.perf_counter() - meter.started < config.measure.energy_seconds:
-        if whole:
-            decoder.generate(batch, tokens)
+        if stepper is None:
+            engine.run(batch, tokens)
             steps += tokens
             continue
         for _ in range(tokens - 1):
-            token = decoder.step(token)
+            token = stepper.step(token)
             token.tolist()
-        decoder.rewind(tokens - 1)
+        stepper.rewind(tokens - 1)
         steps += tokens - 1
     wait(batch.input_ids.device)
     return meter.spent(steps * config.batch_size)

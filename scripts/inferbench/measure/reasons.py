@@ -6,10 +6,11 @@ from importlib.util import find_spec
 
 import torch
 
-from inferbench.attention.registered import STATIC_ATTENTION
+from inferbench.engines.by_name import engine_module
+from inferbench.models.checkpoint import asked_runs
 from inferbench.models.quantised import refusal
-from inferbench.plan.context_length import checkpoint_config, context_reason, runs_of
-from inferbench.settings.job import CAPTURED, Dtype, ExecutionMode, Quantisation, RunConfig
+from inferbench.plan.context_length import checkpoint_config, too_long_reason
+from inferbench.settings.job import Dtype, Quantisation, RunConfig
 from inferbench.settings.repository import in_repository
 
 
@@ -17,9 +18,9 @@ def unsupported_reason(config: RunConfig, device: torch.device) -> str | None:
     """One sentence why this cell cannot run on `device` with what is installed; None if it can."""
     return (
         _attention_reason(config, device)
-        or _execution_reason(config, device)
         or _precision_reason(config)
-        or _context_reason(config)
+        or too_long_reason(*asked_runs(config))
+        or engine_module(config.execution).refusal(config, device)
     )
 
 
@@ -41,37 +42,7 @@ def _installed(package: str) -> bool:
         return False
 
 
-def _execution_reason(config: RunConfig, device: torch.device) -> str | None:
-    mode, implementation = config.execution.mode, config.attention.implementation
-    if mode not in CAPTURED:
-        return None
-    if mode is ExecutionMode.cuda_graph and device.type != "cuda":
-        return f"a CUDA graph needs a CUDA GPU; this cell runs on the {device.type}"
-    if config.model.gpus > 1:
-        return "one captured step runs on one GPU; this model asks for " + str(config.model.gpus)
-    if implementation not in STATIC_ATTENTION:
-        return f"no captured decode step is written for {implementation}"
-    if config.precision.quantisation is Quantisation.int8 and config.precision.outlier_threshold > 0:
-        return "the outlier path of LLM.int8 synchronises with the host, so its step cannot be captured"
-    if mode is ExecutionMode.compiled:
-        if config.precision.quantisation is not Quantisation.none:
-            return "the kernels of bitsandbytes are not traced by torch.compile(fullgraph=True)"
-        if implementation == "flash_attention_2":
-            return "the kernels of flash_attn are not traced by torch.compile(fullgraph=True)"
-    return None
-
-
 def _precision_reason(config: RunConfig) -> str | None:
     if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
         return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
     return refusal(checkpoint_config(in_repository(config.model.path)), config.model.name, config.precision)
-
-
-def _context_reason(config: RunConfig) -> str | None:
-    asked = getattr(config, "workload", None) or getattr(config, "experiment", None)
-    return context_reason(
-        checkpoint_config(in_repository(config.model.path)),
-        runs_of(vars(asked)) if asked else [],
-        generates=config.execution.mode is ExecutionMode.generate,
-        captured=config.execution.mode in CAPTURED,
-    )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from statistics import mean, median, stdev
 
-from inferbench.engines.decoding import Timeline
+from inferbench.engines.protocol import Timeline
 from inferbench.settings.job import MeasureConfig
 
 #: Drift between the halves of the timed runs above which a process is noted as unstable, where warm-up drifted too.
@@ -24,7 +24,7 @@ def warm_up(run: Callable[[], Timeline], settings: MeasureConfig) -> bool:
         sum(seconds) < settings.max_seconds or len(seconds) < settings.warmup_min_iterations
     ):
         timeline = run()
-        seconds.append(timeline.seconds[-1] - timeline.seconds[0])
+        seconds.append(timeline.duration_s)
         if len(seconds) >= settings.warmup_min_iterations and is_steady(seconds, settings.steady_tolerance):
             return True
     return False
@@ -64,7 +64,7 @@ def timed(run: Callable[[], Timeline], settings: MeasureConfig) -> list[Timeline
         enough = len(timelines) >= settings.min_iterations and elapsed >= settings.min_seconds
         if (
             enough
-            and relative_interval([t.seconds[-1] - t.seconds[0] for t in timelines])
+            and relative_interval([timeline.duration_s for timeline in timelines])
             <= settings.target_relative_interval
         ):
             break

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from inferbench.plan.context_length import Run, checkpoint_config, runs_of
 from inferbench.plan.fingerprint import CHECKPOINT_FILES
-from inferbench.settings.job import Fault, ModelConfig, Source
+from inferbench.settings.job import Fault, ModelConfig, RunConfig, Source
 from inferbench.settings.repository import in_repository
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -19,6 +21,12 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 class ModelError(Fault):
     """A model that is not to be had. The message names it and says what to do."""
+
+
+def asked_runs(config: RunConfig) -> tuple[dict[str, Any], list[Run]]:
+    """(config.json of the cell's model, the runs that the cell makes of it)."""
+    asked = getattr(config, "workload", None) or getattr(config, "experiment", None)
+    return checkpoint_config(in_repository(config.model.path)), runs_of(vars(asked)) if asked else []
 
 
 def require_checkpoint(model: ModelConfig) -> list[Path]:

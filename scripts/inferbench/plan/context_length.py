@@ -54,18 +54,13 @@ def runs_of(settings: Mapping[str, Any]) -> list[Run]:
     return found
 
 
-def context_reason(
-    config: Mapping[str, Any], runs: Iterable[Run], *, generates: bool, captured: bool
-) -> str | None:
-    """Why a model of this config cannot make these runs as transformers' `generate()` would; None if it can.
-
-    generates: by `generate()` itself. captured: by a captured step.
-    """
-    if captured and any(kind == "dynamic" for kind, _ in _rotary(_text_part(config))):
+def host_rotary_reason(config: Mapping[str, Any]) -> str | None:
+    """Why no step of a model of this config can be captured for its rotary positions; None if they hinder none."""
+    if any(kind == "dynamic" for kind, _ in _rotary(_text_part(config))):
         return (
             "dynamic rotary scaling has the host look at each step's length, so the step cannot be captured"
         )
-    return too_long_reason(config, runs) or (None if generates else _changing_reason(config, runs))
+    return None
 
 
 def too_long_reason(config: Mapping[str, Any], runs: Iterable[Run]) -> str | None:
@@ -81,8 +76,10 @@ def too_long_reason(config: Mapping[str, Any], runs: Iterable[Run]) -> str | Non
     return f"the model has {positions:,} positions, and {longest:,} are asked for (prompt and new tokens)"
 
 
-def _changing_reason(config: Mapping[str, Any], runs: Iterable[Run]) -> str | None:
-    """Beyond the length that it was trained for first, a model may rotate by other frequencies than those by which the
+def changing_reason(config: Mapping[str, Any], runs: Iterable[Run]) -> str | None:
+    """Why steps over a cache cannot make these runs as `generate()` would; None if they can.
+
+    Beyond the length that it was trained for first, a model may rotate by other frequencies than those by which the
     keys in the cache were rotated. `generate()` of models with LongRoPE begins anew there (transformers,
     modeling_phi3.py); with dynamic scaling they follow the longest sequence so far, that of an earlier run too."""
     text = _text_part(config)

@@ -40,17 +40,6 @@ class Quantisation(Enum):
     fp4 = "fp4"
 
 
-class ExecutionMode(Enum):
-    generate = "generate"
-    loop = "loop"
-    cuda_graph = "cuda_graph"
-    compiled = "compiled"
-
-
-#: Modes whose decode step is captured.
-CAPTURED = (ExecutionMode.cuda_graph, ExecutionMode.compiled)
-
-
 class Lengths(Enum):
     equal = "equal"
     unequal = "unequal"
@@ -110,12 +99,11 @@ class AttentionConfig:
 
 @dataclass
 class ExecutionConfig:
-    """How the decode step runs. The compiler options concern `compiled` alone."""
+    """What runs the model. The `module` of `inferbench/engines/` says which options it takes."""
 
     name: str = MISSING
-    mode: ExecutionMode = MISSING
-    compile_backend: str = "inductor"
-    compile_options: dict[str, Any] = field(default_factory=dict)
+    module: str = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -3,61 +3,49 @@
 import pytest
 import torch
 
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode, unread_step_s
+from inferbench.engines.decoding import LoopDecoder, decode, unread_step_s
 from inferbench.models.facts import model_shape
 from inferbench.models.memory import kv_bytes_per_token
 from inferbench.models.prompts import pad_left
-from inferbench.settings.job import ExecutionMode
-from tiny_models import CPU, NEW, execution, naive_tokens, rows_of, tiny_llama, unequal_batch
-
-
-def decoder_for(mode, model, batch):
-    if mode is ExecutionMode.generate:
-        return GenerateDecoder(model)
-    if mode is ExecutionMode.loop:
-        return LoopDecoder(model)
-    decoder = CapturedDecoder(model, len(batch.input_ids), batch.input_ids.shape[1] + NEW, execution(mode))
-    decoder.capture(batch)
-    return decoder
+from tiny_models import CPU, NEW, engine_with, naive_tokens, rows_of, tiny_llama, unequal_batch
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("mode", list(ExecutionMode))
+@pytest.mark.parametrize("mode", ["generate", "loop", "cuda_graph", "compiled"])
 def test_padded_batch_equals_single_prompts_without_a_cache(mode, attention):
     model = tiny_llama(attention)
     batch = unequal_batch()
     assert batch.attention_mask is not None
     expected = [naive_tokens(model, row) for row in rows_of(batch)]
-    assert decode(decoder_for(mode, model, batch), batch, NEW).tokens.tolist() == expected
+    assert engine_with(mode, model, batch).run(batch, NEW).tokens.tolist() == expected
 
 
-@pytest.mark.parametrize("mode", list(ExecutionMode))
+@pytest.mark.parametrize("mode", ["generate", "loop", "cuda_graph", "compiled"])
 def test_an_end_of_sequence_token_is_a_token(mode):
     """Greedy output that contains the model's own end token still has the length asked for."""
     model = tiny_llama()
     batch = unequal_batch()
     model.generation_config.eos_token_id = naive_tokens(model, rows_of(batch)[0])[1]
-    timeline = decode(decoder_for(mode, model, batch), batch, NEW)
+    timeline = engine_with(mode, model, batch).run(batch, NEW)
     assert timeline.tokens.shape == (3, NEW)
-    assert len(timeline.seconds) == NEW + 1
-    assert timeline.seconds == sorted(timeline.seconds)
+    assert len(timeline.marks) == NEW + 1
+    assert timeline.marks == sorted(timeline.marks)
 
 
-@pytest.mark.parametrize("mode", [ExecutionMode.loop, ExecutionMode.cuda_graph])
+@pytest.mark.parametrize("mode", ["loop", "cuda_graph"])
 def test_decoding_again_does_not_see_the_last_run(mode):
     model = tiny_llama()
     batch = unequal_batch()
-    decoder = decoder_for(mode, model, batch)
+    decoder = engine_with(mode, model, batch).stepper
     first = decode(decoder, batch, NEW).tokens
     assert torch.equal(decode(decoder, batch, NEW).tokens, first)
 
 
-@pytest.mark.parametrize("mode", [ExecutionMode.loop, ExecutionMode.cuda_graph])
+@pytest.mark.parametrize("mode", ["loop", "cuda_graph"])
 def test_rewinding_repeats_the_same_tokens(mode):
     model = tiny_llama()
     batch = unequal_batch()
-    decoder = decoder_for(mode, model, batch)
+    decoder = engine_with(mode, model, batch).stepper
     start = decoder.prefill(batch).clone()
 
     def three_steps():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiment_jobs import experiment_config, experiment_table, measured
-from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.captured_decoder import CapturedDecoder
 from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.batching.settings import Settings as Batching
 from inferbench.experiments.kv_cache import figures as plot_kv_cache

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.captured_decoder import CapturedDecoder
 from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.sampling import measure as sampling
 from inferbench.experiments.sampling.measure import SamplingDecoder, log_likelihood, row_shares
@@ -24,7 +24,6 @@ from inferbench.settings.job import (
     ConfigError,
     Device,
     Dtype,
-    ExecutionMode,
     ModelConfig,
     PrecisionConfig,
     Source,
@@ -32,7 +31,7 @@ from inferbench.settings.job import (
 from inferbench.settings.strategy import Strategy
 from made_up_experiments import draw_experiment, experiment_table
 from made_up_tables import demo_measurements, demo_summary
-from tiny_models import CPU, execution, tiny_llama
+from tiny_models import CPU, tiny_llama
 
 NEW = 12
 HOT = Strategy("hot", temperature=1.5, top_k=50)
@@ -72,7 +71,7 @@ def test_seeds_rows_and_prompts_draw_differently(model):
 
 def test_a_static_cache_draws_the_same_texts(model):
     batch = [(prompt, 1) for prompt in PROMPTS]
-    decoder = CapturedDecoder(model, 3, 5 + NEW, execution(ExecutionMode.cuda_graph))
+    decoder = CapturedDecoder(model, 3, 5 + NEW)
     assert drawn(decoder, batch) == drawn(LoopDecoder(model), batch)
 
 

@@ -18,7 +18,6 @@ from inferbench.settings.job import (
     AttentionConfig,
     Dtype,
     ExecutionConfig,
-    ExecutionMode,
     ModelConfig,
     PrecisionConfig,
     Quantisation,
@@ -50,7 +49,7 @@ def configuration(folder, draft, do_sample=False, precision=FP32):
         model=model(folder, "main"),
         precision=precision,
         attention=AttentionConfig("sdpa", "sdpa"),
-        execution=ExecutionConfig("loop", ExecutionMode.loop),
+        execution=ExecutionConfig("loop", "loop"),
         output="-",
         cpu_threads=1,
         experiment=Speculative(

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from inferbench.device import ceilings, nvml, profiling
-from inferbench.engines.decoding import Timeline
+from inferbench.engines import loop
+from inferbench.engines.protocol import Timeline
 from inferbench.experiments.grid import measure as cell
 from inferbench.measure import reasons
 from inferbench.measure.stages import Stages
 from inferbench.measure.timing import came_to_rest, half_difference, is_steady, timed, warm_up
 from inferbench.models import facts, load, memory
 from inferbench.run import worker
-from inferbench.settings.job import Dtype, ExecutionMode, MeasureConfig, Quantisation
+from inferbench.settings.job import Dtype, MeasureConfig, Quantisation
 from inferbench.settings.outcomes import Hopeless
 from tiny_models import CPU, attention_config, benchmark_config, tiny_llama
 
@@ -26,7 +27,7 @@ from tiny_models import CPU, attention_config, benchmark_config, tiny_llama
 def runs(*seconds):
     """A run function whose calls take these many seconds, by their own clock."""
     waiting = iter(seconds)
-    return lambda: Timeline(None, [0.0, next(waiting)])
+    return lambda: Timeline(None, [[0.0, next(waiting)]])
 
 
 def test_warm_up_ends_when_runs_agree_and_says_so():
@@ -73,11 +74,11 @@ def test_nothing_is_profiled_before_it_is_timed(tmp_path, monkeypatch):
     config = benchmark_config(measure=MeasureConfig(min_iterations=2, max_iterations=2, min_seconds=0))
     config.model.path = str(tmp_path)
     order = []
-    entered, decoded = torch.profiler.profile.__enter__, cell.decode
+    entered, decoded = torch.profiler.profile.__enter__, loop.Engine.run
     monkeypatch.setattr(
         torch.profiler.profile, "__enter__", lambda self: order.append("profiled") or entered(self)
     )
-    monkeypatch.setattr(cell, "decode", lambda *run: order.append("decoded") or decoded(*run))
+    monkeypatch.setattr(loop.Engine, "run", lambda *run: order.append("decoded") or decoded(*run))
     record = {}
     cell.measure(config, CPU, Stages(io.StringIO(), time.time()), record)
     assert order[-2:] == ["profiled", "profiled"]  # the prefill and a step
@@ -359,7 +360,7 @@ def test_flags_come_from_what_changed_while_measuring(before, after, expected):
     ("config", "reason"),
     [
         (benchmark_config(attention="flash_attention_2", dtype=Dtype.bfloat16), "runs on CUDA GPUs only"),
-        (benchmark_config(ExecutionMode.cuda_graph), "a CUDA graph needs a CUDA GPU"),
+        (benchmark_config("cuda_graph"), "a CUDA graph needs a CUDA GPU"),
     ],
 )
 def test_what_a_cpu_cannot_run_is_said_before_loading(config, reason):
@@ -368,7 +369,7 @@ def test_what_a_cpu_cannot_run_is_said_before_loading(config, reason):
 
 def test_what_a_gpu_cannot_run_is_said_before_loading():
     gpu = torch.device("cuda")
-    outliers = benchmark_config(ExecutionMode.cuda_graph, dtype=Dtype.float16)
+    outliers = benchmark_config("cuda_graph", dtype=Dtype.float16)
     outliers.precision.quantisation = Quantisation.int8
     assert "outlier path of LLM.int8" in reasons.unsupported_reason(outliers, gpu)
     outliers.precision.outlier_threshold = 0.0
@@ -386,7 +387,7 @@ def test_what_python_compiled_is_kept_where_the_environment_forbids_it(tmp_path,
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "pycache_prefix", None)
-    config = benchmark_config(ExecutionMode.loop)
+    config = benchmark_config("loop")
     config.cache_dir = str(tmp_path / "cache")
     worker.keep_bytecode(config)
     importlib.import_module("imported_once")

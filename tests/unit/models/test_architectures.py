@@ -6,14 +6,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from checkpoints import cell_of, outcome
 from experiment_jobs import experiment_config
-from inferbench.engines.captured import CapturedDecoder
+from inferbench.engines.captured_decoder import CapturedDecoder
 from inferbench.experiments.speculative.settings import DraftConfig, DraftMethod, Settings
 from inferbench.measure import checks
 from inferbench.models.facts import load_config
 from inferbench.models.load import load_model
-from inferbench.settings.job import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Quantisation, Source
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Quantisation, Source
 from inferbench.settings.outcomes import Unsupported
-from tiny_models import CPU, benchmark_config, execution, tiny_llama, unequal_batch
+from tiny_models import CPU, benchmark_config, tiny_llama, unequal_batch
 
 SMALL = {
     "vocab_size": 512,
@@ -88,8 +88,8 @@ def test_the_norms_of_gpt_oss_may_not_be_float32_in_bfloat16(saved):
 @pytest.mark.parametrize("kind", ["gpt_oss", "gemma2"])
 def test_a_captured_step_is_held_against_an_attention_that_the_model_has(kind):
     model, batch = made(kind), unequal_batch()
-    decoder = CapturedDecoder(model, 3, batch.input_ids.shape[1] + 8, execution(ExecutionMode.cuda_graph))
-    error = checks.check_logits(model, decoder, batch, benchmark_config(ExecutionMode.cuda_graph, "eager"))
+    decoder = CapturedDecoder(model, 3, batch.input_ids.shape[1] + 8)
+    error = checks.check_logits(model, decoder, batch, benchmark_config("cuda_graph", "eager"))
     assert error < 1e-5
 
 
@@ -103,9 +103,9 @@ class Forgetful(CapturedDecoder):
 @pytest.mark.parametrize("kind", ["gpt_oss", "gemma2"])
 def test_a_wrong_step_of_such_a_model_is_still_caught(kind):
     model, batch = made(kind), unequal_batch()
-    decoder = Forgetful(model, 3, batch.input_ids.shape[1] + 8, execution(ExecutionMode.cuda_graph))
+    decoder = Forgetful(model, 3, batch.input_ids.shape[1] + 8)
     with pytest.raises(checks.CheckFailed, match="logits differ"):
-        checks.check_logits(model, decoder, batch, benchmark_config(ExecutionMode.cuda_graph, "eager"))
+        checks.check_logits(model, decoder, batch, benchmark_config("cuda_graph", "eager"))
 
 
 @pytest.mark.parametrize("kind", ["gpt_oss", "gemma2"])

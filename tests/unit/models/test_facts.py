@@ -4,13 +4,12 @@ import pytest
 import torch
 from transformers import AutoConfig, DynamicCache
 
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.models import facts, memory
 from inferbench.models.cache import cache_bytes
-from inferbench.settings.job import ExecutionMode
 from inferbench.settings.outcomes import NotKnown, Unsupported
 from small_models import ARCHITECTURES, BATCH, NEW, PROMPT, prompts, small_cell, small_config, small_model
-from tiny_models import tiny_llama
+from tiny_models import engine_with, tiny_llama
 
 #: The last new token is never fed back.
 HELD = PROMPT + NEW - 1
@@ -30,8 +29,8 @@ def held_by_name(cache):
 @pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind != "recurrent_gemma"])
 def test_the_cache_is_counted_as_generate_holds_it(kind):
     model = small_model(kind)
-    generating, stepping = GenerateDecoder(model), LoopDecoder(model)
-    tokens = [decode(decoder, prompts(), NEW).tokens for decoder in (generating, stepping)]
+    generating, stepping = (engine_with(name, model, prompts(), NEW) for name in ("generate", "loop"))
+    tokens = [engine.run(prompts(), NEW).tokens for engine in (generating, stepping)]
     held = held_by_name(generating.cache)
     assert facts.model_shape(small_config(kind)).cache(BATCH, HELD).kept == held
     assert generating.cache_bytes() == stepping.cache_bytes() == held
@@ -156,7 +155,7 @@ NO_SDPA = "GPTNeoForCausalLM does not support sdpa in transformers: ask for anot
 def test_what_cannot_be_measured_is_said_in_one_sentence(config, sentence, tmp_path):
     AutoConfig.for_model(**config).save_pretrained(tmp_path)
     with pytest.raises(Unsupported) as refused:
-        facts.load_shape(small_cell("llama", tmp_path, ExecutionMode.generate))
+        facts.load_shape(small_cell("llama", tmp_path, "generate"))
     assert str(refused.value) == sentence
 
 

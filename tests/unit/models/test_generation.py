@@ -5,14 +5,13 @@ import torch
 from transformers import DynamicCache
 
 from checkpoints import cell_of, edit, outcome
-from inferbench.engines.decoding import GenerateDecoder, WrongCount, decode
+from inferbench.engines.protocol import WrongCount
 from inferbench.models.generation import neutralised
 from inferbench.models.load import load_model
 from inferbench.models.requests import until_end
-from inferbench.settings.job import ExecutionMode
 from inferbench.tables.derive import measurement
 from made_up_record import ITERATIONS, PROVENANCE, RECORD
-from tiny_models import CPU, NEW, naive_tokens, rows_of, tiny_llama, unequal_batch
+from tiny_models import CPU, NEW, engine_with, generated, naive_tokens, rows_of, tiny_llama, unequal_batch
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +66,18 @@ def test_no_setting_of_a_checkpoint_reaches_generate(folder, expected, name):
     value = settings_against(expected)[name]
     edit(folder, "generation_config.json", **{name: value})
     model = load_model(cell_of(folder), CPU)
-    decoder, batch = GenerateDecoder(model), unequal_batch()
-    timeline = decode(decoder, batch, NEW)
+    batch = unequal_batch()
+    engine = engine_with("generate", model, batch)
+    timeline = engine.run(batch, NEW)
     assert timeline.tokens.tolist() == expected
-    assert len(timeline.seconds) == NEW + 1
-    assert type(decoder.cache) is DynamicCache
+    assert len(timeline.marks) == NEW + 1
+    assert type(engine.cache) is DynamicCache
     # 3 sequences of 7 slots of prompt and 5 of new tokens, 1,024 bytes a token.
-    assert decoder.cache_bytes() == 3 * 12 * 1024
+    assert engine.cache_bytes() == 3 * 12 * 1024
     assert neutralised(folder) == f"{name}={value}"
 
 
-@pytest.mark.parametrize("mode", [ExecutionMode.generate, ExecutionMode.loop])
+@pytest.mark.parametrize("mode", ["generate", "loop"])
 def test_a_cell_names_what_it_neutralised(folder, mode):
     plain = outcome(cell_of(folder, mode=mode))[2]
     assert plain["neutralised"] == ""
@@ -107,7 +107,7 @@ def test_settings_of_a_checkpoint_without_a_generation_config_are_those_in_its_c
     edit(folder, repetition_penalty=1.3, eos_token_id=9)
     model = load_model(cell_of(folder), CPU)
     assert until_end([4, 9, 5], model) == [4, 9]
-    assert decode(GenerateDecoder(model), unequal_batch(), NEW).tokens.tolist() == expected
+    assert generated(model, unequal_batch(), NEW).tokens.tolist() == expected
     assert neutralised(folder) == "repetition_penalty=1.3"
 
 
@@ -125,12 +125,13 @@ def test_a_long_setting_is_named_in_short(folder):
 @pytest.mark.parametrize("setting", [{"eos_token_id": "first"}, {"max_time": 0.0}])
 def test_tokens_that_did_not_come_are_an_error_and_not_divided_by(expected, setting):
     model = tiny_llama()
-    decoder, batch = GenerateDecoder(model), unequal_batch().last(7)
+    batch = unequal_batch().last(7)
+    engine = engine_with("generate", model, batch)
     single = type(batch)(batch.input_ids[:1], None)
     for name, value in setting.items():
         setattr(model.generation_config, name, expected[0][0] if value == "first" else value)
     with pytest.raises(WrongCount, match=r"gave 1 tokens in 1 steps where 6 were asked for"):
-        decode(decoder, single, NEW)
+        engine.run(single, NEW)
     with torch.inference_mode():
         model.generation_config.eos_token_id = model.generation_config.max_time = None
-        assert decode(decoder, single, NEW).tokens.tolist() == expected[:1]
+        assert engine.run(single, NEW).tokens.tolist() == expected[:1]

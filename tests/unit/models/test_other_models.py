@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig
 
 from experiment_jobs import experiment_config
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.engines.captured_decoder import CapturedDecoder
+from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.grid import measure as cell
 from inferbench.experiments.kv_cache import measure as kv_cache
 from inferbench.experiments.kv_cache.settings import Cache
@@ -19,13 +19,13 @@ from inferbench.experiments.kv_cache.table import rows
 from inferbench.experiments.speculative import measure as speculative
 from inferbench.measure.stages import Stages
 from inferbench.models import facts, load, memory
-from inferbench.settings.job import Dtype, ExecutionMode, Lengths
+from inferbench.settings.job import Dtype, Lengths
 from inferbench.settings.outcomes import NotKnown, Unsupported, known
 from inferbench.tables.derive import measurement
 from small_models import BATCH, EAGER, NEW, PROMPT, prompts, small_cell, small_config, small_model
-from tiny_models import CPU, benchmark_config, execution
+from tiny_models import COMPILE, CPU, benchmark_config, generated
 
-GENERATE, LOOP, COMPILED = ExecutionMode.generate, ExecutionMode.loop, ExecutionMode.compiled
+GENERATE, LOOP, COMPILED = "generate", "loop", "compiled"
 CEILINGS = {"copy_bandwidth_gb_s": 10.0, "matmul_tflop_s": 0.1}
 PROVENANCE = {
     "started_at": "2026-01-05T10:00:00.000+00:00",
@@ -162,18 +162,18 @@ def test_no_step_over_a_state_is_captured_and_none_is_loaded_for_it(kind, tmp_pa
 def test_a_window_that_the_whole_cache_fits_into_is_none(kind):
     window = "attention_chunk_size" if kind == "llama4_text" else "sliding_window"
     model, batch = small_model(kind, **{window: PROMPT + NEW}), prompts()
-    decoder = CapturedDecoder(model, BATCH, PROMPT + NEW, execution(COMPILED))
+    decoder = CapturedDecoder(model, BATCH, PROMPT + NEW, COMPILE)
     decoder.capture(batch)
-    expected = decode(GenerateDecoder(model), batch, NEW).tokens
+    expected = generated(model, batch, NEW).tokens
     for _ in range(2):
         assert torch.equal(decode(decoder, batch, NEW).tokens, expected)
 
 
 def test_latent_attention_whose_values_are_narrower_is_captured():
     model, batch = small_model("deepseek_v3"), prompts()
-    decoder = CapturedDecoder(model, BATCH, PROMPT + NEW, execution(COMPILED))
+    decoder = CapturedDecoder(model, BATCH, PROMPT + NEW, COMPILE)
     decoder.capture(batch)
-    assert torch.equal(decode(decoder, batch, NEW).tokens, decode(GenerateDecoder(model), batch, NEW).tokens)
+    assert torch.equal(decode(decoder, batch, NEW).tokens, generated(model, batch, NEW).tokens)
 
 
 @pytest.mark.parametrize("kind", ["mistral", "lfm2", "mamba", "recurrent_gemma"])
@@ -186,7 +186,7 @@ def test_steps_that_cannot_be_taken_back_are_not_timed_unread_and_that_is_said(k
     assert list(record) == ["not_known"]
     assert "cannot be decoded again" in record["not_known"]["tpot_unread_ms"]
     # A prefill puts it right.
-    expected = decode(GenerateDecoder(decoder.model), prompts(), NEW).tokens
+    expected = generated(decoder.model, prompts(), NEW).tokens
     assert torch.equal(decode(decoder, prompts(), NEW).tokens, expected)
 
 

@@ -4,13 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inferbench.engines.captured import CapturedDecoder
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.batching import measure as batching
 from inferbench.models.load import load_model
 from inferbench.models.prompts import PromptBatch, make_batch, pad_left
-from inferbench.settings.job import Dtype, ExecutionMode, ModelConfig, PrecisionConfig, Quantisation, Source
-from tiny_models import CPU, benchmark_config, execution, growing, speculation, static
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Quantisation, Source
+from tiny_models import CPU, benchmark_config, engine_with, growing, speculation, static
 
 NEW = 12
 
@@ -28,15 +27,10 @@ def batch(folder, model):
     return make_batch(workload, 2, 0, tokenizer, model)
 
 
-@pytest.mark.parametrize("mode", [ExecutionMode.generate, ExecutionMode.cuda_graph, ExecutionMode.compiled])
+@pytest.mark.parametrize("mode", ["generate", "cuda_graph", "compiled"])
 def test_every_mode_gives_the_loops_greedy_tokens(model, batch, mode):
     expected = decode(LoopDecoder(model), batch, NEW).tokens
-    if mode is ExecutionMode.generate:
-        decoder = GenerateDecoder(model)
-    else:
-        decoder = CapturedDecoder(model, 2, batch.input_ids.shape[1] + NEW, execution(mode))
-        decoder.capture(batch)
-    found = decode(decoder, batch, NEW).tokens
+    found = engine_with(mode, model, batch, NEW).run(batch, NEW).tokens
     for row in range(2):
         parted = (found[row] != expected[row]).nonzero().flatten().tolist()
         if parted:

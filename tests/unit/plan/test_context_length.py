@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Phi3Config
 
-from inferbench.engines.decoding import GenerateDecoder, LoopDecoder, decode
+from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.grid import measure as cell
 from inferbench.measure.reasons import unsupported_reason
 from inferbench.measure.stages import Stages
@@ -17,16 +17,17 @@ from inferbench.plan.context_length import (
     CHECK_STEPS,
     TABLES,
     beyond_context,
+    changing_reason,
     checkpoint_config,
-    context_reason,
+    host_rotary_reason,
     runs_of,
     too_long_reason,
 )
 from inferbench.run import worker
-from inferbench.settings.job import ExecutionMode, MeasureConfig, ModelConfig, Source
+from inferbench.settings.job import MeasureConfig, ModelConfig, Source
 from inferbench.settings.outcomes import Unsupported
 from inferbench.tables.derive import measurement
-from tiny_models import CPU, benchmark_config, tiny_llama
+from tiny_models import CPU, benchmark_config, generated, tiny_llama
 
 #: Two small layers with four heads, under the names that each family gives them.
 SMALL = {
@@ -78,7 +79,7 @@ def test_a_config_of_several_parts_is_read_where_it_speaks_of_text():
 
 @pytest.mark.parametrize("config", [{"model_type": "bloom"}, {"model_type": "mamba"}, {}])
 def test_what_states_no_context_has_none(config):
-    assert context_reason(config, [(10**6, 10**6)], generates=False, captured=True) is None
+    assert changing_reason(config, [(10**6, 10**6)]) is host_rotary_reason(config) is None
     assert not beyond_context(config, 10**6)
 
 
@@ -134,41 +135,40 @@ def test_decoding_across_a_change_of_frequencies_is_refused_since_it_is_not_what
 ):
     model = with_rope(kind)
     loop = decode(LoopDecoder(model), prompts(prompt), 16).tokens
-    assert not torch.equal(loop, decode(GenerateDecoder(model), prompts(prompt), 16).tokens)
+    assert not torch.equal(loop, generated(model, prompts(prompt), 16).tokens)
     model.save_pretrained(tmp_path)
     config = checkpoint_config(tmp_path)
-    reason = context_reason(config, [(prompt, 16)], generates=False, captured=False)
+    reason = changing_reason(config, [(prompt, 16)])
     assert f"change beyond 24 tokens ({kind})" in reason
-    assert context_reason(config, [(prompt, 16)], generates=True, captured=False) is None
 
 
 @pytest.mark.parametrize("kind, prompt", [("longrope", 6), ("longrope", 30), ("dynamic", 6)])
 def test_decoding_on_one_side_of_it_is_what_generate_does(tmp_path, kind, prompt):
     model = with_rope(kind)
     loop = decode(LoopDecoder(model), prompts(prompt), 16).tokens
-    assert torch.equal(loop, decode(GenerateDecoder(model), prompts(prompt), 16).tokens)
+    assert torch.equal(loop, generated(model, prompts(prompt), 16).tokens)
     model.save_pretrained(tmp_path)
     config = checkpoint_config(tmp_path)
-    assert context_reason(config, [(prompt, 16)], generates=False, captured=False) is None
+    assert changing_reason(config, [(prompt, 16)]) is None
 
 
 def test_older_names_of_the_same():
     phi = {"model_type": "phi3", "max_position_embeddings": 96, "original_max_position_embeddings": 24}
     for name in ("longrope", "su"):
         scaled = {**phi, "rope_scaling": {"type": name, "long_factor": [4.0]}}
-        assert "24 tokens" in context_reason(scaled, [(16, 16)], generates=False, captured=False)
-    assert context_reason({**phi, "rope_scaling": None}, [(16, 16)], generates=False, captured=False) is None
+        assert "24 tokens" in changing_reason(scaled, [(16, 16)])
+    assert changing_reason({**phi, "rope_scaling": None}, [(16, 16)]) is None
 
 
 def test_a_step_that_looks_at_its_length_is_not_captured():
     dynamic = {"max_position_embeddings": 24, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
-    assert "cannot be captured" in context_reason(dynamic, [(4, 6)], generates=False, captured=True)
+    assert "cannot be captured" in host_rotary_reason(dynamic)
 
 
 # --- a cell
 
 
-def asked(folder, prompt_tokens, new_tokens=6, mode=ExecutionMode.loop):
+def asked(folder, prompt_tokens, new_tokens=6, mode="loop"):
     config = benchmark_config(mode, measure=MeasureConfig(min_iterations=1, max_iterations=1, min_seconds=0))
     config.model = ModelConfig(name="own", source=Source.checkpoint, path=str(folder))
     config.workload.prompt_tokens, config.workload.new_tokens = prompt_tokens, new_tokens
@@ -187,7 +187,7 @@ def stages():
     return Stages(io.StringIO(), time.time())
 
 
-@pytest.mark.parametrize("mode", [ExecutionMode.loop, ExecutionMode.generate])
+@pytest.mark.parametrize("mode", ["loop", "generate"])
 def test_a_cell_beyond_the_positions_is_unsupported_before_anything_loads(tmp_path, mode):
     model, _ = small("gpt2", 24)
     model.config.save_pretrained(tmp_path)  # and no weights

@@ -9,9 +9,11 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from inferbench.engines.decoding import Timeline, decode
+from inferbench.engines.decoding import decode
+from inferbench.engines.protocol import Timeline
 from inferbench.measure.checks import LOGIT_TOLERANCE, CheckFailed
-from inferbench.measure.setup import fastest_decoder, host_bound, load_checked
+from inferbench.measure.fastest_decoder import fastest_decoder, host_bound
+from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models.prompts import PromptBatch, pad_left, random_rows, require_known, text_ids
 from inferbench.settings.experiment import ExperimentConfig
@@ -81,7 +83,7 @@ def unequal_prompts(path: str, count: int, seed: int, tokenizer, model: PreTrain
 
 def sample(timeline: Timeline, row: int, tokenizer) -> dict[str, Any]:
     """Times of the run that a prompt was part of, and what the model said to it."""
-    start, first, *_, last = timeline.seconds
+    start, first, *_, last = timeline.seconds[row]
     tokens = timeline.tokens[row].tolist()
     return {
         "ttft_ms": 1000 * (first - start),

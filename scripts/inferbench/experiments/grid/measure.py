@@ -7,27 +7,30 @@ then on a CUDA graph of 1,600 kernels takes 0.9 ms to launch instead of 0.01.
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from inferbench.device.ceilings import measure_ceilings
-from inferbench.device.device import device_name, gpus_of, open_gpus, set_up, wait
-from inferbench.device.nvml import validity_flags
+from inferbench.device.device import gpus_of, wait
 from inferbench.device.profiling import StepProfile, profile_call
-from inferbench.engines.captured import CapturedDecoder, static_cache
-from inferbench.engines.decoding import Decoder, GenerateDecoder, LoopDecoder, Timeline, decode, unread_step_s
+from inferbench.engines.by_name import engine_module
+from inferbench.engines.decoding import unread_step_s
+from inferbench.engines.protocol import Engine, Stepper, Timeline
 from inferbench.measure import checks
 from inferbench.measure.energy import Meter, measure_energy
+from inferbench.measure.setup import begin
 from inferbench.measure.stages import Stages
 from inferbench.measure.timing import came_to_rest, timed, warm_up
 from inferbench.models import load, memory
 from inferbench.models.facts import ModelShape, load_shape
 from inferbench.models.generation import neutralised
 from inferbench.models.prompts import PromptBatch, make_batch
-from inferbench.plan.context_length import beyond_context, checkpoint_config
-from inferbench.settings.job import CAPTURED, AttentionConfig, BenchmarkConfig, ExecutionMode
+from inferbench.settings.job import AttentionConfig, BenchmarkConfig
 from inferbench.settings.outcomes import CompiledAnew, known
 from inferbench.settings.repository import in_repository
 
@@ -40,15 +43,13 @@ TOP_KERNELS = 12
 def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, record: dict[str, Any]) -> None:
     """Fill `record` with all that this process measures. Raises what the cell dies of."""
     second = "compile_cache" in record
-    set_up(config)
-    gpus = open_gpus(device)
-    record |= gpus.identity() if gpus else {"device_name": device_name(device)}
-    checks.check_gpu_model(config, record["device_name"])
+    gpus = begin(config, device, stages, record)
+    engine: Engine = engine_module(config.execution).Engine(config, device)
+    new_tokens = config.workload.new_tokens
 
     shape = load_shape(config)
     record["shape"] = shape.numbers()
-    if config.execution.mode in CAPTURED:
-        static_cache(shape.model, checks.slots(config.workload.prompt_tokens, config.workload.new_tokens))
+    engine.require(shape.model, config.workload.prompt_tokens, new_tokens)
     record["device_memory_bytes"] = memory.device_bytes(device)
     with known(record, "predicted_bytes"):
         record["predicted_bytes"] = memory.predict_bytes(config, shape, device)
@@ -57,26 +58,24 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
     with stages("ceilings"):
         record |= measure_ceilings(device)
     with stages("load"):
-        model = load.load_model(config, device)
+        engine.load()
         wait(device)
     with stages("check"):
         tokenizer = load.load_tokenizer(config.model)
-        batch = make_batch(config.workload, config.batch_size, config.seed, tokenizer, model)
+        batch = engine.ask(partial(make_batch, config.workload, config.batch_size, config.seed, tokenizer))
         record["random_prompts"] = tokenizer is None
-        record |= describe(model, batch, config)
+        record |= engine.ask(partial(describe, batch, config))
         count_cache(record, batch, config, shape)
-        decoder = make_decoder(model, config, batch)
-    if config.execution.mode in CAPTURED:
-        with stages("compile"):
-            decoder.capture(batch)
-        # What the process before this one found of the cache, if there was one, stands.
-        record |= {**compilation(config), **record}
-        # Kernels that are tuned here are not all those that later processes find on disk.
-        if record.get("compile_cache") == "cold" and not second:
-            raise CompiledAnew
+    with stages("compile") if engine.captures else nullcontext():
+        engine.prepare(batch, new_tokens)
+    # What the process before this one found of the cache, if there was one, stands.
+    record |= {**engine.compilation(), **record}
+    # Kernels that are tuned here are not all those that later processes find on disk.
+    if record.get("compile_cache") == "cold" and not second:
+        raise CompiledAnew
     with stages("check"):
-        checks.check_compiled(config, record.get("compiled_graphs", 0))
-        record |= check(model, decoder, batch, config)
+        checks.check_compiled(record)
+        record |= check(engine, batch, config)
         if device.type == "cuda":
             # The reference of a check is not the cell's memory.
             torch.cuda.empty_cache()
@@ -84,47 +83,42 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
                 torch.cuda.reset_peak_memory_stats(gpu)
 
     def run() -> Timeline:
-        return decode(decoder, batch, config.workload.new_tokens)
+        return engine.run(batch, new_tokens)
 
     # Collecting garbage inside a timed step is noise of this harness, not of the cell.
     gc.collect()
     gc.freeze()
     with stages("warmup"):
         steady = warm_up(run, config.measure)
-    before = gpus.snapshot() if gpus else None
-    meter = Meter(gpus)
     with stages("measure"):
+        meter = Meter(gpus)
         timelines = timed(run, config.measure)
-    spent = meter.spent(sum(timeline.tokens.numel() for timeline in timelines))
-    flags = validity_flags(before, gpus.snapshot(), stages.seconds["measure"]) if gpus else []
+        spent = meter.spent(sum(timeline.tokens.numel() for timeline in timelines))
     record["iterations"] = [iteration(timeline) for timeline in timelines]
     if not came_to_rest([median(one["itl_ms"]) for one in record["iterations"]], steady):
-        flags.append("unstable")
-    tokens = config.workload.prompt_tokens + config.workload.new_tokens
-    if beyond_context(checkpoint_config(in_repository(config.model.path)), tokens):
-        flags.append("beyond_context")
-    record["flags"] = flags
+        stages.guard.add("unstable")
     record["new_tokens"] = timelines[-1].tokens.shape[1]
     record |= sample(timelines[-1], tokenizer)
     with known(record, "kv_cache_bytes"):
         shape.require_past_in_cache()
-        record["kv_cache_bytes"] = decoder.cache_bytes()
+        record["kv_cache_bytes"] = engine.cache_bytes()
     record |= memory.peaks(device)
     if device.type == "cuda":
         record["process_gpu_bytes"] = gpus.process_bytes() if gpus else None
-        with stages("measure"), known(record, "tpot_unread_ms"):
-            record |= time_unread(decoder, batch, config)
+        if engine.stepper:
+            with stages("measure"), known(record, "tpot_unread_ms"):
+                record |= time_unread(engine.stepper, batch, config)
     if gpus and config.measure.energy_seconds > 0:
         with stages("energy"), known(record, "joules_per_token"):
-            record |= measure_energy(decoder, batch, config, gpus, spent)
+            record |= measure_energy(engine, batch, config, gpus, spent)
     with stages("profile"):
         if shape.attends:
-            record |= check_attention(decoder, batch, device, config.attention)
+            record |= check_attention(engine, batch, device, config.attention)
         if device.type == "cuda":
-            record |= profile_step(decoder, batch, device)
+            record |= profile_step(engine, batch, device)
 
 
-def describe(model, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
+def describe(batch: PromptBatch, config: BenchmarkConfig, model: PreTrainedModel) -> dict[str, Any]:
     """What was really loaded. Raises CheckFailed where that is not what was asked for."""
     return {
         "parameters": load.parameter_count(model),
@@ -158,68 +152,43 @@ def count_cache(
         shape.require_plain_attention(size, width + new)
 
 
-def make_decoder(model, config: BenchmarkConfig, batch: PromptBatch) -> Decoder | GenerateDecoder:
-    if config.execution.mode is ExecutionMode.generate:
-        return GenerateDecoder(model)
-    if config.execution.mode is ExecutionMode.loop:
-        return LoopDecoder(model)
-    slots = checks.slots(batch.input_ids.shape[1], config.workload.new_tokens)
-    return CapturedDecoder(model, config.batch_size, slots, config.execution)
-
-
-def compilation(config: BenchmarkConfig) -> dict[str, Any]:
-    """Graphs that torch.compile made, and whether it found its kernels on disk; nothing for other modes."""
-    if config.execution.mode is not ExecutionMode.compiled:
-        return {}
-    from torch._dynamo.utils import counters  # a second to import
-
-    cold = counters["inductor"]["fxgraph_cache_miss"]
-    return {
-        "compiled_graphs": counters["stats"]["unique_graphs"],
-        "compile_cache": "cold" if cold else "warm",
-    }
-
-
-def check(model, decoder, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
-    """What must hold of a decoder's tokens before timing. Raises CheckFailed."""
-    if isinstance(decoder, CapturedDecoder):
-        checks.check_replay(decoder, batch)
-    if isinstance(decoder, CapturedDecoder) or config.attention.implementation not in ("sdpa", "eager"):
-        comparable = LoopDecoder(model) if isinstance(decoder, GenerateDecoder) else decoder
-        return {"check_max_error": checks.check_logits(model, comparable, batch, config)}
+def check(engine: Engine, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
+    """What must hold of an engine's tokens before timing. Raises CheckFailed."""
+    if engine.stepper:
+        checks.check_replay(engine.stepper, batch)
+    if engine.captures or config.attention.implementation not in ("sdpa", "eager"):
+        error = engine.ask(lambda model: checks.check_logits(model, engine.comparable(), batch, config))
+        return {"check_max_error": error}
     return {}
 
 
 def check_attention(
-    decoder, batch: PromptBatch, device: torch.device, attention: AttentionConfig
+    engine: Engine, batch: PromptBatch, device: torch.device, attention: AttentionConfig
 ) -> dict[str, Any]:
     """The attention that ran. Raises CheckFailed where it is not the one asked for."""
-    profiles = profile_attention(decoder, batch, device, attention)
+    profiles = profile_attention(engine, batch, device, attention)
     ran = [checks.check_attention(profile, attention.implementation) for profile in profiles]
     return {"effective_attention": "prefill {}, decode {}".format(*ran)}
 
 
 def profile_attention(
-    decoder, batch: PromptBatch, device: torch.device, attention: AttentionConfig
+    engine: Engine, batch: PromptBatch, device: torch.device, attention: AttentionConfig
 ) -> tuple[StepProfile, StepProfile]:
-    """Profiles of prefill and of a step, a captured one as ordinary calls, whose operators have names."""
-    if isinstance(decoder, GenerateDecoder):
-        prefill = profile_call(lambda: decoder.generate(batch, 1), device, attention)
-        return prefill, profile_call(lambda: decoder.generate(batch, 2), device, attention)
-    graph = getattr(decoder, "graph", None)
-    if graph is not None:
-        decoder.graph = None
-    token = decoder.prefill(batch)
-    prefill = profile_call(lambda: decoder.prefill(batch), device, attention)
-    step = profile_call(lambda: decoder.step(token), device, attention)
-    if graph is not None:
-        decoder.graph = graph
-    return prefill, step
+    """Profiles of prefill and of a step, a captured one as ordinary calls, whose operators have names. Of an engine
+    that gives only whole runs, of one token and of two."""
+    stepper = engine.stepper
+    if stepper is None:
+        prefill = profile_call(lambda: engine.run(batch, 1), device, attention)
+        return prefill, profile_call(lambda: engine.run(batch, 2), device, attention)
+    with stepper.uncaptured():
+        token = stepper.prefill(batch)
+        prefill = profile_call(lambda: stepper.prefill(batch), device, attention)
+        return prefill, profile_call(lambda: stepper.step(token), device, attention)
 
 
 def iteration(timeline: Timeline) -> dict[str, Any]:
     """Time to first token and each later inter-token time, in milliseconds."""
-    marks = timeline.seconds
+    marks = timeline.marks
     gaps = [1000 * (later - earlier) for earlier, later in zip(marks, marks[1:])]
     return {"ttft_ms": gaps[0], "itl_ms": gaps[1:], "new_tokens": timeline.tokens.shape[1]}
 
@@ -230,26 +199,25 @@ def sample(timeline: Timeline, tokenizer) -> dict[str, Any]:
     return {"sample_tokens": tokens, "sample_text": tokenizer.decode(tokens) if tokenizer else None}
 
 
-def time_unread(decoder, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
-    """The step time without reading tokens back; nothing for `generate()`, which reads each."""
-    if isinstance(decoder, GenerateDecoder):
-        return {}
+def time_unread(stepper: Stepper, batch: PromptBatch, config: BenchmarkConfig) -> dict[str, Any]:
+    """The step time without reading tokens back."""
     tokens = config.workload.new_tokens
-    token = decoder.prefill(batch)
-    unread_s = [unread_step_s(decoder, token, tokens - 1)]
+    token = stepper.prefill(batch)
+    unread_s = [unread_step_s(stepper, token, tokens - 1)]
     while len(unread_s) < UNREAD_RUNS and sum(unread_s) * tokens < config.measure.max_seconds:
-        unread_s.append(unread_step_s(decoder, token, tokens - 1))
+        unread_s.append(unread_step_s(stepper, token, tokens - 1))
     return {"tpot_unread_ms": 1000 * median(unread_s)}
 
 
-def profile_step(decoder, batch: PromptBatch, device: torch.device) -> dict[str, Any]:
-    """Kernel times of one decode step."""
-    if isinstance(decoder, GenerateDecoder):
-        # One step cannot be had alone: the difference of a longer and a shorter run is four steps.
-        longer = profile_call(lambda: decoder.generate(batch, 6), device)
-        return kernel_record(longer, profile_call(lambda: decoder.generate(batch, 2), device), steps=4)
-    token = decoder.step(decoder.prefill(batch))
-    return kernel_record(profile_call(lambda: decoder.step(token), device))
+def profile_step(engine: Engine, batch: PromptBatch, device: torch.device) -> dict[str, Any]:
+    """Kernel times of one decode step. Of an engine that gives only whole runs, the difference of a longer and a
+    shorter one is four steps."""
+    stepper = engine.stepper
+    if stepper is None:
+        longer = profile_call(lambda: engine.run(batch, 6), device)
+        return kernel_record(longer, profile_call(lambda: engine.run(batch, 2), device), steps=4)
+    token = stepper.step(stepper.prefill(batch))
+    return kernel_record(profile_call(lambda: stepper.step(token), device))
 
 
 def kernel_record(profile: StepProfile, less: StepProfile | None = None, steps: int = 1) -> dict[str, Any]:

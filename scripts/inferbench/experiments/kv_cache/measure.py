@@ -10,11 +10,12 @@ import torch
 from transformers import PreTrainedModel
 
 from inferbench.attention.registered import STATIC_ATTENTION
-from inferbench.engines.captured import CapturedDecoder, static_cache
-from inferbench.engines.decoding import Decoder, LoopDecoder, greedy
+from inferbench.engines.captured_decoder import slots, static_cache
+from inferbench.engines.decoding import LoopDecoder, greedy
+from inferbench.engines.protocol import Stepper
 from inferbench.experiments.kv_cache.settings import Cache
-from inferbench.measure.checks import slots
-from inferbench.measure.setup import host_bound, load_checked, static_decoder
+from inferbench.measure.fastest_decoder import host_bound, static_decoder
+from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models.facts import load_shape
 from inferbench.models.memory import true_bytes_per_token
@@ -25,6 +26,8 @@ from inferbench.settings.outcomes import Unsupported, known
 
 class UncachedDecoder:
     """Every step runs the whole sequence through the model again."""
+
+    captured = False
 
     def __init__(self, model: PreTrainedModel):
         self.model = model
@@ -53,8 +56,10 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
     if settings.cache is Cache.static and implementation not in STATIC_ATTENTION:
         raise Unsupported(f"no decode step over a static cache is written for {implementation}")
     shape, most = load_shape(config), max(settings.lengths)
+    record["cache_slots"] = None
     if settings.cache is Cache.static:
-        static_cache(shape.model, slots(most, settings.steps + 1))
+        record["cache_slots"] = slots(most, settings.steps + 1)
+        static_cache(shape.model, record["cache_slots"])
     model, tokenizer = load_checked(config, device, stages, record)
     record["kv_bytes_per_token"] = None
     with known(record, "cache_formula_bytes"):
@@ -66,7 +71,6 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
 
     with stages("check"):
         decoder = make_decoder(config, model, prompt(most))
-    record["cache_slots"] = len(decoder.slots) if isinstance(decoder, CapturedDecoder) else None
     record["host_bound"] = host_bound(decoder, device)
     record["samples"] = []
     for length in settings.lengths:
@@ -78,7 +82,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
             record["samples"] += time_steps(decoder, batch, settings.steps)
 
 
-def make_decoder(config: ExperimentConfig, model: PreTrainedModel, longest: PromptBatch) -> Decoder:
+def make_decoder(config: ExperimentConfig, model: PreTrainedModel, longest: PromptBatch) -> Stepper:
     """The decoder of a kind of cache. A static one has room for the longest prompt from the start, as
     where it is used; its step is captured on a GPU."""
     settings = config.experiment
@@ -89,7 +93,7 @@ def make_decoder(config: ExperimentConfig, model: PreTrainedModel, longest: Prom
     return static_decoder(config, model, longest, settings.steps + 1)
 
 
-def time_steps(decoder: Decoder, batch: PromptBatch, steps: int) -> list[dict[str, Any]]:
+def time_steps(decoder: Stepper, batch: PromptBatch, steps: int) -> list[dict[str, Any]]:
     """One sample per step, each read back: context (tokens that the step attends to, its own included),
     milliseconds, and the bytes of the cache after it."""
     token = decoder.prefill(batch)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from inferbench.engines.decoding import Decoder
+from inferbench.engines.protocol import Stepper
 from inferbench.engines.sampling import draw_at, probabilities
 from inferbench.experiments.sampling.settings import Settings
-from inferbench.measure.setup import fastest_decoder, host_bound, load_checked
+from inferbench.measure.fastest_decoder import fastest_decoder, host_bound
+from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models.prompts import PromptBatch, pad_left, random_rows, require_known
 from inferbench.models.requests import choose_prompts, request_ids, until_end
@@ -34,7 +35,7 @@ class SamplingDecoder:
     The numbers are on the device before the first token, so a step waits for no host.
     """
 
-    def __init__(self, decoder: Decoder, strategy: Strategy, shares: torch.Tensor):
+    def __init__(self, decoder: Stepper, strategy: Strategy, shares: torch.Tensor):
         self.decoder = decoder
         self.strategy = strategy
         self.shares = shares
@@ -113,7 +114,7 @@ def row_shares(prompt: str, row_seed: int, seed: int, count: int) -> torch.Tenso
 
 
 def decode_together(
-    greedy: Decoder, drawn: Decoder, batch: PromptBatch, new_tokens: int
+    greedy: Stepper, drawn: Stepper, batch: PromptBatch, new_tokens: int
 ) -> tuple[list[float], list[float], list[list[int]]]:
     """(milliseconds of greedy steps, of drawn ones, drawn tokens of each row). A step of one decoder, then of
     the other, so that what slows the machine for a while slows both; each token is read back."""

@@ -24,8 +24,9 @@ from inferbench.engines.speculative import (
 )
 from inferbench.experiments.speculative.settings import DraftMethod
 from inferbench.measure import checks
+from inferbench.measure.fastest_decoder import can_capture
 from inferbench.measure.reasons import unsupported_reason
-from inferbench.measure.setup import can_capture, load_checked
+from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models import load
 from inferbench.models.facts import load_config

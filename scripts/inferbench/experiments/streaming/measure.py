@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from inferbench.engines.decoding import Decoder
+from inferbench.engines.protocol import Stepper
 from inferbench.engines.streaming import TextPieces, TokenStream, new_tokens, stream_tokens
-from inferbench.measure.setup import fastest_decoder, host_bound, load_checked
+from inferbench.measure.fastest_decoder import fastest_decoder, host_bound
+from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models.prompts import PromptBatch, joined_prompt
 from inferbench.settings.experiment import ExperimentConfig
@@ -50,7 +51,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
 
 
 def run_plain(
-    decoding: ThreadPoolExecutor, decoder: Decoder, batch: PromptBatch, count: int
+    decoding: ThreadPoolExecutor, decoder: Stepper, batch: PromptBatch, count: int
 ) -> list[dict[str, float]]:
     """Per token `made_ms`: milliseconds from the request until the decoding thread had it on the host."""
     requested = time.perf_counter()
@@ -59,7 +60,7 @@ def run_plain(
 
 
 def run_streamed(
-    decoding: ThreadPoolExecutor, decoder: Decoder, batch: PromptBatch, count: int, tokenizer
+    decoding: ThreadPoolExecutor, decoder: Stepper, batch: PromptBatch, count: int, tokenizer
 ) -> list[dict[str, float]]:
     """The same run with a reader in the calling thread. Per token `made_ms` as above, and `seen_ms`: until
     the reader had it, and its text where there is a tokenizer."""
