@@ -102,8 +102,8 @@ def report(checkout: Path, cells: int) -> None:
     results = checkout / "results/scale"
     tables = [f"--{name}={results / name}.parquet" for name in ("measurements", "summary")]
     steps = {
-        "aggregate_cells": [
-            f"--cells={results / 'cells'}",
+        "aggregate grid": [
+            f"--files={results / 'cells'}",
             f"--output={results}",
             "--campaign",
             json.dumps(campaign),

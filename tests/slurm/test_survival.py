@@ -27,7 +27,7 @@ def name(precision="fp32", attention="flash_attention_2", batch_size=1):
 def story(run, cell):
     """What the last lines of a run say of a cell's failed job, which they tell once."""
     stories = run.output.split("A job failed; its log is ")[1:]
-    own = [story for story in stories if story.startswith(f"results/tiny/logs/measure_cell/{cell}/")]
+    own = [story for story in stories if story.startswith(f"results/tiny/logs/measure_cell/cells/{cell}/")]
     assert len(own) == 1, run.output
     return own[0]
 
@@ -227,7 +227,7 @@ def test_an_edit_while_jobs_wait_in_the_queue(checkout, slurm):
     try:
         run = checkout.submit("cells")
         wait_for(lambda: len(slurm.jobs(checkout.folder)) == 4, "four waiting jobs", run)
-        comment = f"rule_measure_cell_wildcards_{name('bf16')}_1"
+        comment = f"rule_measure_cell_wildcards_cells_{name('bf16')}_1"
         assert comment in slurm.jobs(checkout.folder, "--states=PENDING")
         checkout.edit("config/hydra/precision/bf16.yaml", "dtype: bfloat16", "dtype: float16")
         checkout.campaign(axes={**FLASH, "batch_size": [1, 3]})

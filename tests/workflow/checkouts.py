@@ -83,7 +83,7 @@ class Checkout:
 
     def planned(self, *arguments: str) -> set[str]:
         """Jobs of a dry run: `cell/replicate` of each cell to measure (of an experiment's cell
-        `experiment/cell/replicate`), and the names of other rules, a table's with its experiment."""
+        `experiment/cell/replicate`), and the names of other rules."""
         return set(self.priorities(*arguments))
 
     def priorities(self, *arguments: str) -> dict[str, int]:
@@ -93,11 +93,10 @@ class Checkout:
         jobs = {}
         for block in re.split(r"\n(?=(?:local)?rule )", done.output.partition("This was a dry-run")[0]):
             if head := re.match(r"(?:local)?rule (\w+):", block):
-                wildcards = dict(re.findall(r"(experiment|cell|replicate)=([^\s,]+)", block))
+                wildcards = dict(re.findall(r"(folder|cell|replicate)=([^\s,]+)", block))
                 priority = re.search(r"priority: (\d+)", block)
-                name = "/".join(wildcards.values()) if "cell" in wildcards else head[1]
-                if list(wildcards) == ["experiment"]:
-                    name += f" {wildcards['experiment']}"
+                own = [wildcards[part] for part in ("folder", "cell", "replicate") if "cell" in wildcards]
+                name = "/".join(own).removeprefix("cells/") or head[1]
                 jobs[name] = int(priority[1]) if priority else 0
         return jobs
 

@@ -184,7 +184,7 @@ def test_a_full_disk_under_a_cell_file(finished, small_disk):
 
 
 def test_a_full_disk_under_the_tables(finished, small_disk):
-    command = "python scripts/aggregate_cells.py --cells results/tiny/cells --output full --campaign"
+    command = "python scripts/aggregate.py grid --files results/tiny/cells --output full --campaign"
     campaign = json.loads(finished.path("results/tiny/provenance.json").read_text())["campaign"]
     done = on_full_disk(finished, small_disk, "full", f"{command} {shlex.quote(json.dumps(campaign))}")
     assert done.code != 0

@@ -1,6 +1,8 @@
 """The decoding experiments through the real workflow: run, edited, failed, and drawn again from what was
 published."""
 
+import os
+import re
 import shutil
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 from checkouts import REPORT as WHOLE_REPORT
 from inferbench.plan.figures import experiment_drawings, figure_files
-from inferbench.tables.cell_file import read_cell
+from inferbench.tables.cell_file import read_cell, write_cell
 
 EXPERIMENTS = {
     "batching": {"batch_size": [2], "settings": {"new_tokens": 3, "rounds": 2}},
@@ -27,7 +29,7 @@ PAGE = {"write_report", "all"}
 
 def tables(experiment):
     """The jobs behind the files of an experiment: its table, its figure, and the page."""
-    return {f"aggregate_experiment {experiment}", f"draw_{experiment}"} | PAGE
+    return {f"aggregate_{experiment}", f"draw_{experiment}"} | PAGE
 
 
 def file_of(job):
@@ -73,12 +75,23 @@ def test_experiments_run_with_the_grid_and_are_tabled_drawn_and_reported(run):
     assert provenance["config"]["experiment"]["new_tokens"] == 4
 
 
+def test_jobs_of_grid_and_experiments_are_measured_one_at_a_time_in_the_one_order_planned(run):
+    priorities = {name: value for name, value in run.priorities("--forceall").items() if "/" in name}
+    assert set(priorities) == {"tiny--fp32--sdpa--loop--tiny--b1/1"}.union(*JOBS.values())
+    files = [run.path(f"results/tiny/{folder}") for folder in ("cells", *JOBS)]
+    abouts = [read_cell(file)[0] for folder in files for file in folder.rglob("*.parquet")]
+    abouts.sort(key=lambda about: about["started_at"])
+    order = sorted(priorities, key=priorities.get, reverse=True)
+    assert [about["cell"] for about in abouts] == [name.split("/")[-2] for name in order]
+    assert all(one["ended_at"] <= other["started_at"] for one, other in zip(abouts, abouts[1:]))
+
+
 def test_an_experiment_is_a_target_by_its_name(explored):
     for jobs in JOBS.values():
         for job in jobs:
             explored.path(file_of(job)).unlink()
     planned = explored.planned("kv_cache")
-    assert planned == JOBS["kv_cache"] | {"aggregate_experiment kv_cache", "draw_kv_cache", "kv_cache"}
+    assert planned == JOBS["kv_cache"] | {"aggregate_kv_cache", "draw_kv_cache", "kv_cache"}
 
 
 def test_a_deleted_file_is_measured_again(explored):
@@ -126,6 +139,40 @@ def test_an_edit_of_one_experiment_in_the_campaign_runs_the_difference(explored,
     assert explored.planned() == planned | {"declare_experiments"}
 
 
+def test_retry_measures_jobs_of_experiments_again(explored):
+    again = {"streaming/tiny--fp32--sdpa/1", "kv_cache/tiny--fp32--sdpa--off/1"}
+    for job, changes in zip(
+        sorted(again), ({"flags": ["contended"]}, {"status": "failed", "reason": "a bug"})
+    ):
+        file = explored.path(file_of(job))
+        provenance, record, samples = read_cell(file)
+        changed = file.stat()
+        write_cell(file, provenance, {**record, "samples": samples.to_pylist(), **changes})
+        os.utime(file, ns=(changed.st_atime_ns, changed.st_mtime_ns))
+    assert explored.planned() == set()
+    explored.campaign(
+        axes=AXES, baseline={"precision": "fp32"}, experiments=EXPERIMENTS, retry=["failed", "contended"]
+    )
+    assert explored.planned() == again | tables("kv_cache") | tables("streaming")
+
+
+def test_cells_of_experiments_share_jobs_as_those_of_the_grid_do(fresh):
+    axes = {**AXES, "precision": ["fp32", "bf16"]}
+    fresh.campaign(axes=axes, replicates=2, cells_per_job=2, experiments=EXPERIMENTS)
+    done = fresh.snakemake(
+        "--dry-run", "--", "results/tiny/batching.parquet", "results/tiny/kv_cache.parquet"
+    )
+    assert done.code == 0, done.output
+    groups = [
+        re.findall(r"folder=(\w+), cell=tiny--(\w+)--\S+ replicate=(\d)", group)
+        for group in re.split("(?m)^.*Group job ", done.output.partition("Job stats")[0])[1:]
+    ]
+    # A batch and two caches of each precision and replicate, two at a time.
+    assert sorted(map(len, groups)) == [1] * 4 + [2] * 4
+    assert all(len({(precision, replicate) for _, precision, replicate in group}) == 1 for group in groups)
+    assert {folder for group in groups for folder, _, _ in group} == {"batching", "kv_cache"}
+
+
 def test_prompts_are_part_of_what_experiments_depend_on(explored):
     explored.append("config/prompts.yaml", "\n- One more prompt.\n")
     assert set().union(*JOBS.values()) <= explored.planned()
@@ -148,7 +195,7 @@ def test_a_job_that_fails_is_a_row_and_partial_still_reports(explored):
     assert statuses["tiny--fp32--sdpa--static"].tolist() == ["ok"]
     page = explored.path("results/tiny/partial/report.html").read_text()
     assert "1 of 1 jobs failed: ValueError during warmup: planted (tiny--fp32--sdpa)." in page
-    assert "1 of 2 jobs missing: no file (tiny--fp32--sdpa--off)." in page
+    assert "1 of 2 jobs missing: not measured so far: there is no cell file (tiny--fp32--sdpa--off)." in page
     assert not explored.path(file_of(gone)).exists()
 
 

@@ -209,19 +209,27 @@ def test_retry_measures_cells_of_that_status_again(finished):
     assert finished.planned() == DOWNSTREAM
 
 
-def test_accepted_code_keeps_old_cells_and_marks_the_new_tables(finished):
+def test_accepted_code_keeps_the_cells_that_it_measured_and_marks_them_in_the_tables(finished):
     old = "tiny--fp32--flash_attention_2--loop--tiny--b1/1"
     code = read_cell(finished.path(cell_file(old)))[0]["code"]
     finished.append("scripts/inferbench/measure/reasons.py", "\nADDED = 1\n")
     # One new cell, whose attention no CPU has: it ends soon.
+    added = "tiny--bf16--flash_attention_3--loop--tiny--b1/1"
     new = {"attention": ["flash_attention_3"], "precision": ["bf16"], "batch_size": [1]}
-    finished.campaign(accept_code=code, also=[new])
-    assert finished.planned() == {"tiny--bf16--flash_attention_3--loop--tiny--b1/1"} | DOWNSTREAM
+    finished.campaign(accept_code=["0123456789abcdef"], also=[new])
+    assert finished.planned() == ALL | {added} | DOWNSTREAM
+    for accepted in (code, ["0123456789abcdef", code]):
+        finished.campaign(accept_code=accepted, also=[new])
+        assert finished.planned() == {added} | DOWNSTREAM
     done = finished.snakemake("results/tiny/measurements.parquet")
     assert done.code == 0, done.output
     rows = finished.table("results/tiny/measurements.parquet").set_index("attention")["mixed_code"]
     assert not rows["flash_attention_3"]
     assert rows.drop("flash_attention_3").tolist() == [True] * len(ALL)
+    # The new cell is of the code of today, and done, whatever is accepted of the others.
+    assert finished.planned() == REPORT
+    finished.campaign(also=[new])
+    assert finished.planned() == ALL | DOWNSTREAM
 
 
 def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_is_accepted(finished):
@@ -240,6 +248,10 @@ def test_a_fault_that_was_stored_as_a_result_is_measured_again_though_its_code_i
     finished.campaign(accept_code=provenance["code"])
     faults = {name for name, reason in died_of.items() if "Check" not in reason}
     assert finished.planned() == faults | DOWNSTREAM
+    # Once: then they are of the code of today.
+    done = finished.snakemake("cells")
+    assert done.code == 0, done.output
+    assert finished.planned("cells") == set()
 
 
 def test_a_fresh_clone_runs_everything(fresh):
@@ -262,7 +274,7 @@ def test_the_default_campaign_is_the_demo(clone):
     }
     assert Counter(job[0] for job in jobs if len(job) == 3) == experiments
     others = {name for name in planned if "/" not in name}
-    tables = {f"aggregate_experiment {name}" for name in experiments}
+    tables = {f"aggregate_{name}" for name in experiments}
     figures = {f"draw_{name}" for name in experiments}
     assert others == {"prepare_model", "declare_experiments"} | tables | figures | DOWNSTREAM
 
@@ -296,13 +308,17 @@ def test_published_results_start_no_measurement(finished):
     assert asked.code != 0 and "benchmark.py" not in asked.output
 
 
-def test_order_is_a_block_per_replicate_with_every_cell_in_it(fresh):
-    fresh.campaign(replicates=3)
+def test_order_is_a_block_per_replicate_with_every_cell_of_grid_and_experiments_in_it(fresh):
+    fresh.campaign(
+        replicates=3, experiments={"kv_cache": {"cache": ["off", "static"], "attention": ["sdpa"]}}
+    )
+    caches = {f"kv_cache/tiny--{p}--sdpa--{cache}" for p in ("fp32", "bf16") for cache in ("off", "static")}
     priorities = {name: value for name, value in fresh.priorities().items() if "/" in name}
-    assert len(set(priorities.values())) == 3 * len(ALL)
+    size = len(ALL) + len(caches)
+    assert len(set(priorities.values())) == 3 * size
     order = sorted(priorities, key=priorities.get, reverse=True)
-    blocks = [order[start : start + len(ALL)] for start in (0, len(ALL), 2 * len(ALL))]
+    blocks = [order[start : start + size] for start in (0, size, 2 * size)]
     for replicate, block in enumerate(blocks, start=1):
-        assert set(block) == cells(replicate=[replicate])
-    inside = [[name.split("/")[0] for name in block] for block in blocks]
+        assert set(block) == cells(replicate=[replicate]) | {f"{cell}/{replicate}" for cell in caches}
+    inside = [[name.rsplit("/", 1)[0] for name in block] for block in blocks]
     assert inside[0] != inside[1] != inside[2]

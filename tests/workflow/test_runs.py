@@ -52,7 +52,7 @@ def test_partial_reports_what_is_there(finished):
     # It says what is there now: with another cell it is made again, without it is not.
     assert finished.planned("partial") == set()
     finished.path(cell_file(OTHER)).unlink()
-    assert "aggregate_partial" in finished.planned("partial")
+    assert "aggregate_cells_partial" in finished.planned("partial")
 
 
 def test_partial_before_anything_was_measured(fresh):

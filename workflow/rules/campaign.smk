@@ -5,6 +5,7 @@ Inputs: the config. Outputs: no files; the names that the other rule files use.
 
 import os
 import shlex
+from functools import cache
 
 from inferbench.device.lease import visible_gpus
 from inferbench.plan.campaign import CampaignError, check_contexts, load_campaign
@@ -17,11 +18,11 @@ from inferbench.plan.figures import (
     figure_files,
 )
 from inferbench.plan.fingerprint import code_hash, digest, manifest_name
-from inferbench.plan.jobs import Plan, job_file, sorted_json
+from inferbench.plan.jobs import GRID_FOLDER, Plan, folder_of, sorted_json
 from inferbench.plan.specs import GRID, experiment_names
 from inferbench.settings.faults import is_fault
 from inferbench.settings.repository import REPOSITORY
-from inferbench.tables.cell_file import CellFileError, read_status
+from inferbench.tables.cell_file import CellFileError, read_ending
 from snakemake.exceptions import WorkflowError
 from snakemake.io import flag
 
@@ -67,7 +68,7 @@ def of_results(files):
 def job_of(wildcards):
     """The job, of the grid or of an experiment, whose file has these wildcards."""
     try:
-        return PLAN.job(wildcards.get("experiment", GRID), wildcards.cell, int(wildcards.replicate))
+        return PLAN.job(wildcards.folder, wildcards.cell, int(wildcards.replicate))
     except CampaignError as error:
         raise WorkflowError(str(error)) from error
 
@@ -77,13 +78,21 @@ def overrides(wildcards):
     return shlex.join(PLAN.overrides(job, planned(job)))
 
 
-def measuring_code(wildcards):
-    return PLAN.code(wildcards.get("experiment", GRID))
+def script(wildcards):
+    return f"{job_of(wildcards).primary}.py"
 
 
 def priority(wildcards):
-    file = job_file(wildcards.get("experiment", GRID), wildcards.cell, wildcards.replicate)
-    return PLAN.priorities.get(file, 0)
+    return PLAN.priorities.get(job_of(wildcards).file, 0)
+
+
+@cache
+def ending(path):
+    """How the job ended whose file this is; None without one, or of a broken one, which aggregation refuses."""
+    try:
+        return read_ending(path) if path.exists() else None
+    except CellFileError:
+        return None
 
 
 def retried(path):
@@ -93,13 +102,24 @@ def retried(path):
     That is looked for with `accept_code` alone. Without it the cells of those versions are measured again for their
     code, and 10 000 files take two seconds to look into.
     """
-    if not (CAMPAIGN["retry"] or CAMPAIGN["accept_code"]) or not path.exists():
+    ended = ending(path) if CAMPAIGN["retry"] or CAMPAIGN["accept_code"] else None
+    if ended is None:
         return False
-    try:
-        status, flags, reason = read_status(path)
-    except CellFileError:
-        return False  # aggregation refuses it, and says so
-    return bool({status, *flags} & set(CAMPAIGN["retry"])) or (status == "failed" and is_fault(reason))
+    asked = bool({ended.status, *ended.flags} & set(CAMPAIGN["retry"]))
+    return asked or (ended.status == "failed" and is_fault(ended.reason))
+
+
+def measuring_code(wildcards):
+    """The code of a job now; of a file that is there, and whose code is accepted, that one: Snakemake sees no change.
+
+    Not of one that is measured again for another reason: Snakemake would note the old code beside the new file, and
+    measure it once more.
+    """
+    job = job_of(wildcards)
+    path = Path(on_disk(f"{RESULTS}/{job.file}"))
+    ended = ending(path) if CAMPAIGN["accept_code"] else None
+    kept = ended is not None and ended.code in CAMPAIGN["accept_code"] and not retried(path)
+    return ended.code if kept and ended.fingerprint == planned(job) else PLAN.code(job)
 
 
 def checkpoint_manifest(wildcards):
@@ -155,25 +175,41 @@ def deleted_files(wildcards):
     them measured again, where a table that is to be made has every file of its own measured."""
     if CAMPAIGN["source"] == "published":
         return []
-    made_of = {"measurements": GRID} | {name: name for name in EXPERIMENTS}
-    made = [name for table, name in made_of.items() if Path(on_disk(f"{RESULTS}/{table}.parquet")).exists()]
+    made = [name for name in (GRID, *EXPERIMENTS) if Path(on_disk(tables(name, RESULTS)["table"])).exists()]
     files = [file for name in made for file in of_results(PLAN.files(name))]
     return [file for file in files if not Path(on_disk(file)).exists()]
 
 
-def table_code(wildcards):
-    return code_hash("aggregate_experiment.py", f"inferbench/experiments/{wildcards.experiment}/table.py")
+def table_code(experiment):
+    own = [] if experiment == GRID else [f"inferbench/experiments/{experiment}/table.py"]
+    return code_hash("aggregate.py", *own)
 
 
-def files_so_far(wildcards):
+def files_of(experiment):
+    """An input function, as is the next: 10 000 names are made only where they are asked for."""
+    return lambda wildcards: of_results(PLAN.files(experiment))
+
+
+def files_so_far(experiment):
     """What is there now: `partial` depends on no cell, so a dead job does not cost the report."""
-    files = [Path(on_disk(path)) for path in of_results(PLAN.files(wildcards.get("experiment", GRID)))]
-    return digest([(str(file), file.stat().st_mtime_ns) for file in files if file.exists()])
+
+    def states(wildcards):
+        files = [Path(on_disk(path)) for path in of_results(PLAN.files(experiment))]
+        return digest([(str(file), file.stat().st_mtime_ns) for file in files if file.exists()])
+
+    return states
 
 
-def tables(folder):
-    names = ("measurements.parquet", "iterations.parquet", "summary.parquet", "provenance.json")
-    return {name.split(".")[0]: f"{folder}/{name}" for name in names}
+def tables(experiment, folder):
+    """The files that aggregation makes of an experiment, or of the grid."""
+    own = {"table": f"{experiment}.parquet", "samples": f"{experiment}-samples.parquet"}
+    grid = {"table": "measurements.parquet", "provenance": "provenance.json"}
+    grid |= {name: f"{name}.parquet" for name in ("iterations", "summary")}
+    return {key: f"{folder}/{name}" for key, name in (grid if experiment == GRID else own).items()}
+
+
+def aggregation_log(experiment, so_far):
+    return f"{RESULTS}/logs/aggregate{'_partial' if so_far else ''}/{folder_of(experiment)}.log"
 
 
 def table(name):
@@ -189,7 +225,7 @@ wildcard_constraints:
     gpu_model="[A-Za-z0-9_.]+",
     fingerprint="[0-9a-f]{16}",
     tables=f"{RESULTS}(/partial)?",
-    experiment="|".join(experiment_names()),
+    folder="|".join([GRID_FOLDER, *experiment_names()]),
 
 
 # A local run has no scheduler to count GPUs for it, and one processor.

@@ -13,7 +13,7 @@ rule check_node:
     log:
         f"{RESULTS}/logs/check_node/{{gpu_model}}.log",
     # Before any cell.
-    priority: len(PLAN.jobs[GRID]) + 1
+    priority: len(PLAN.jobs) + 1
     conda:
         "../../envs/benchmark-gpu.yaml"
     resources:

@@ -74,7 +74,8 @@ def planned(job):
     return PLAN.meaning(job)[1] if SENT is None else SENT.get(job.file, "not planned")
 
 
-# Cells of one model, precision, attention and replicate in one job, one after the other on one's GPUs:
+# Cells of one model, precision, attention and replicate, of the grid and of experiments alike, in one job, one after
+# the other on one's GPUs:
 # Snakemake would otherwise sum what they ask for, and Slurm spread the sum over nodes.
 if CAMPAIGN["cells_per_job"] > 1:
 
@@ -87,8 +88,8 @@ if CAMPAIGN["cells_per_job"] > 1:
 
 
 def job_group(wildcards):
-    cell = job_of(wildcards).cell
-    name = f"{cell.model}--{cell.precision}--{cell.attention}--{wildcards.replicate}"
+    axes = job_of(wildcards).axes
+    name = "--".join([axes["model"], axes["precision"], axes["attention"], wildcards.replicate])
     components = {**workflow.group_settings.group_components, name: CAMPAIGN["cells_per_job"]}
     workflow.group_settings.group_components = components
     return name

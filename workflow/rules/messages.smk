@@ -69,11 +69,7 @@ def last_words(own, slurm=None):
 def results(log):
     """Cells and experiments by status, where the device's time went, and the report: of `partial` if that is what ran."""
     partial = "(Rule: partial)" in read_log(log)
-    part = "_partial" if partial else ""
-    said = [Path(f"{RESULTS}/logs/aggregate_{'partial' if partial else 'cells'}.log")]
-    said += [
-        Path(f"{RESULTS}/logs/aggregate_experiment{part}/{experiment}.log") for experiment in EXPERIMENTS
-    ]
+    said = [Path(aggregation_log(experiment, partial)) for experiment in (GRID, *EXPERIMENTS)]
     page = Path(f"{RESULTS}/partial/report.html" if partial else f"{RESULTS}/report.html")
     lines = [with_campaign(file.read_text().rstrip()) for file in said if file.exists()]
     return "\n".join(lines + [f"The report is {page}"] * page.exists())

@@ -20,6 +20,8 @@ rule prepare_model:
         f"{RESULTS}/logs/prepare_model/{{model}}-{{fingerprint}}.log",
     wildcard_constraints:
         fingerprint=f"(?!{MADE or 'none'}){FINGERPRINT}",
+    # Before any cell: those of a model that is there would be measured first, out of their order.
+    priority: len(PLAN.jobs) + 2
     localrule: True
     conda:
         "../../envs/benchmark-cpu.yaml"

@@ -7,6 +7,7 @@ handed down.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,20 +17,18 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from inferbench.analysis.aggregate import derived_from, mark_mixed_code, require_asked_for
-from inferbench.plan.experiment_cells import ExperimentCell, experiment_jobs, experiment_meaning
-from inferbench.plan.fingerprint import cell_fingerprint
+from inferbench.analysis.aggregate import Combinations, derived_from, job_files, mark_mixed_code
+from inferbench.plan.fingerprint import named_code
 from inferbench.plan.specs import experiment_names
-from inferbench.tables.cell_file import read_cell
-from inferbench.tables.derive import seconds_between
-from inferbench.tables.schema import measurements, read_table, text, validate
+from inferbench.tables.derive import seconds_between, validity
+from inferbench.tables.schema import measurements, read_table, text, validate, with_validity
 
 #: Columns that mean here what they mean in `measurements`.
 COMMON = (
-    "campaign", "model", "precision", "attention", "replicate", "status", "reason", "model_source", "parameters",
-    "weight_bytes", "effective_dtype", "quantised_share", "neutralised", "load_s", "startup_s", "warmup_s", "measure_s",
-    "started_at", "seconds", "device_name", "device_uuid", "driver", "host", "slurm_job_id", "code", "mixed_code",
-    "fingerprint", "git_commit",
+    "campaign", "model", "precision", "attention", "replicate", "status", "reason", "flags", "valid", "model_source",
+    "parameters", "weight_bytes", "effective_dtype", "quantised_share", "neutralised", "load_s", "startup_s", "warmup_s",
+    "measure_s", "started_at", "seconds", "device_name", "device_uuid", "driver", "host", "slurm_job_id", "code",
+    "mixed_code", "fingerprint", "git_commit",
 )  # fmt: skip
 
 
@@ -52,51 +51,39 @@ def collect_experiment(
     partial: bool,
     models_dir: str = "models",
 ) -> tuple[pd.DataFrame, pyarrow.Table]:
-    """(table, samples of the jobs that ended ok) of one experiment.
-
-    A job without a file is a row `missing` when `partial`, else an error. Raises CellFileError for a file
-    that is broken, or that another configuration wrote.
-    """
+    """(table, samples of the jobs that ended ok) of one experiment. Arguments and errors as `job_files` has them."""
     rows: list[dict[str, Any]] = []
     samples = []
-    for cell, replicate in experiment_jobs(campaign, experiment):
-        declared = {
-            "campaign": campaign["campaign"],
-            "experiment": experiment,
-            "cell": cell.name,
-            **dict(cell.axes),
-            "replicate": replicate,
-        }
-        path = folder / cell.name / f"replicate-{replicate}.parquet"
-        if partial and not path.exists():
-            rows.append(declared | {"status": "missing", "reason": "no file"})
+    combinations: Combinations = defaultdict(list)
+    for declared, path, content in job_files(campaign, experiment, folder, partial, models_dir):
+        row = {"experiment": experiment, **declared}
+        if not content:
+            rows.append(row)
             continue
+        provenance, record, table = content
         with derived_from(path):
-            job, record, config, table = _job(campaign, cell, replicate, path, models_dir)
-            if job["status"] != "ok":
-                rows.append(declared | job)
-                continue
-            rows += [declared | job | row for row in module.rows(config, record, table.to_pylist())]
-        samples.append(table.replace_schema_metadata(None))
-    mark_mixed_code(rows)
+            row |= _job(provenance, record)
+            found = [row]
+            if record["status"] == "ok":
+                found = [row | own for own in module.rows(provenance["config"], record, table.to_pylist())]
+                samples.append(table.replace_schema_metadata(None))
+            combinations[named_code(provenance["config"])] += found
+        rows += found
+    mark_mixed_code(combinations)
     together = pyarrow.concat_tables(samples, promote_options="permissive") if samples else pyarrow.table({})
     return validate(pd.DataFrame(rows), table_schema(module)), together
 
 
-def _job(
-    campaign: dict[str, Any], cell: ExperimentCell, replicate: int, path: Path, models_dir: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], pyarrow.Table]:
-    """(columns of the job, record, config, samples) of one file."""
-    provenance, record, table = read_cell(path)
-    fingerprint = cell_fingerprint(experiment_meaning(campaign, cell), "run_experiment", models_dir)
-    require_asked_for(path, provenance, cell.name, replicate, fingerprint)
+def _job(provenance: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a job that its file knows."""
     known = {**provenance, **record}
     stages = record.get("stages_s", {})
     job = {name: known[name] for name in COMMON if name in known}
     job |= {f"{stage}_s": stages.get(stage) for stage in ("startup", "load", "warmup", "measure")}
+    job |= validity(record)
     job["model_source"] = provenance["config"]["model"]["source"]
     job["seconds"] = max(0.0, seconds_between(provenance["started_at"], provenance["ended_at"]))
-    return job, record, provenance["config"], table
+    return job
 
 
 @dataclass(frozen=True)
@@ -115,7 +102,9 @@ def read_experiments(declared: Path) -> dict[str, Experiment]:
     campaign = json.loads(declared.read_text(encoding="utf-8"))
     return {
         name: Experiment(
-            campaign[name], *(read_table(folder / f"{name}{part}.parquet") for part in ("", "-samples"))
+            campaign[name],
+            with_validity(read_table(folder / f"{name}.parquet")),
+            read_table(folder / f"{name}-samples.parquet"),
         )
         for name in experiment_names()
         if name in campaign

@@ -67,7 +67,7 @@ def measured_divergences(experiments: Mapping[str, Experiment]) -> Divergences |
     if "quality" not in experiments:
         return None
     table = experiments["quality"].table
-    ok = table[(table["status"] == "ok") & table["kl"].notna()].sort_values("kl", kind="stable")
+    ok = table[table["valid"] & table["kl"].notna()].sort_values("kl", kind="stable")
     ends = ok[["kl", "kl_high"]].astype("float64")
     found = {key: Divergence(0.0, 0.0) for key in zip(ok["model"], ok["reference"])}
     measured = zip(ok["model"], ok["precision"], ends["kl"], ends["kl_high"])

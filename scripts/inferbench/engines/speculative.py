@@ -55,6 +55,9 @@ class Draft(Protocol):
     def propose(self, sequence: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens to follow `sequence`, (k,), and the distribution that each was drawn from, (k, V)."""
 
+    def warm_up(self, prompt: torch.Tensor) -> None:
+        """Run once, after a prefill with `prompt` (P,), every shape of a pass that proposing may need."""
+
     @property
     def passes(self) -> int:
         """Forward passes of a model since the prefill."""
@@ -101,6 +104,10 @@ class ModelDraft:
         self.passes += self.length
         return torch.cat(tokens), torch.cat(distributions)
 
+    def warm_up(self, prompt: torch.Tensor) -> None:
+        for tokens in (1, 2):
+            self.step(prompt[-1:].repeat(tokens), len(prompt) - 1)
+
     def _step(self, tokens: torch.Tensor, start: int | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = fit(self.sequence.extend(tokens, start, keep=1), self.vocabulary)
         distribution = probabilities(logits, self.strategy)
@@ -136,6 +143,9 @@ class PromptLookup:
         tokens = torch.tensor(self.find(sequence), dtype=torch.long, device=self.device)
         return tokens, functional.one_hot(tokens, self.vocabulary).float()
 
+    def warm_up(self, prompt: torch.Tensor) -> None:
+        """There is no pass."""
+
     def find(self, sequence: list[int]) -> list[int]:
         """`length` tokens, or none."""
         for end in range(self.indexed + 1, len(sequence)):
@@ -165,6 +175,9 @@ class NoDraft:
 
     def prefill(self, prompt: torch.Tensor) -> None:
         pass
+
+    def warm_up(self, prompt: torch.Tensor) -> None:
+        """There is no pass."""
 
     def propose(self, sequence: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         return self.nothing

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -96,16 +95,3 @@ def hydra_quoted(text: str) -> str:
     before a quote count."""
     escaped = re.sub(r"(\\*)('|$)", lambda ending: 2 * ending[1] + ending[2].replace("'", "\\'"), text)
     return "'" + escaped.replace("${", "\\${") + "'"
-
-
-def measuring_order(cells: Mapping[Cell, int], seed: int) -> Iterator[tuple[Cell, int]]:
-    """(cell, replicate) in the order to measure: a block per replicate, shuffled inside by the seed.
-
-    cells: how many replicates each has. A block holds every cell that has so many once, the baseline
-    among them, so that slow drift (temperature, another user) spreads over all cells and a campaign that
-    is cut off is balanced up to its last block.
-    """
-    for replicate in range(1, max(cells.values(), default=0) + 1):
-        block = sorted(cells, key=lambda cell: cell.name)
-        random.Random(f"{seed}-{replicate}").shuffle(block)
-        yield from ((cell, replicate) for cell in block if replicate <= cells[cell])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -33,21 +33,15 @@ class ExperimentCell:
         return dict(self.axes)["model"]
 
 
-def expand_experiment(campaign: Mapping[str, Any], experiment: str) -> list[ExperimentCell]:
-    """The cells of one experiment: the product of its axes."""
+def expand_experiment(campaign: Mapping[str, Any], experiment: str) -> dict[ExperimentCell, int]:
+    """Cell -> replicates, for the cells of one experiment: the product of its axes."""
     declared = {**campaign["axes"], **campaign["experiments"][experiment]}
     axes = (*SHARED, *specs()[experiment].axes)
-    return [
-        ExperimentCell(experiment, tuple(zip(axes, values)))
+    replicates = declared.get("replicates", campaign["replicates"])
+    return {
+        ExperimentCell(experiment, tuple(zip(axes, values))): replicates
         for values in product(*(declared[axis] for axis in axes))
-    ]
-
-
-def experiment_jobs(campaign: Mapping[str, Any], experiment: str) -> Iterator[tuple[ExperimentCell, int]]:
-    """(cell, replicate), replicate by replicate."""
-    replicates = campaign["experiments"][experiment].get("replicates", campaign["replicates"])
-    cells = expand_experiment(campaign, experiment)
-    return ((cell, replicate) for replicate in range(1, replicates + 1) for cell in cells)
+    }
 
 
 def experiment_meaning(campaign: Mapping[str, Any], cell: ExperimentCell) -> list[str]:

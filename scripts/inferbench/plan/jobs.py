@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from inferbench.plan.campaign import CampaignError, draft_model, model_file
-from inferbench.plan.cells import Cell, expand, job_overrides, meaning_overrides, measuring_order
-from inferbench.plan.experiment_cells import (
-    ExperimentCell,
-    expand_experiment,
-    experiment_jobs,
-    experiment_meaning,
-)
-from inferbench.plan.fingerprint import cell_fingerprint, code_hash, experiment_code
-from inferbench.plan.specs import GRID
+from inferbench.plan.campaign import NAMED, CampaignError, draft_choice, model_file, named_module
+from inferbench.plan.cells import Cell, expand, job_overrides, meaning_overrides
+from inferbench.plan.experiment_cells import ExperimentCell, expand_experiment, experiment_meaning
+from inferbench.plan.fingerprint import cell_fingerprint, code_hash, default_groups, measuring_code
+from inferbench.plan.specs import GRID, specs
 from inferbench.settings.gpu_model import asked_gpu_model
 
 #: Campaign keys that say neither what is measured nor how it is summarised.
 LOGISTICS = ("retry", "models_dir", "limits", "compare_with", "mem_mb", "cells_per_job")
+#: The folder of the grid's files below the campaign's results; those of an experiment lie under its name.
+GRID_FOLDER = "cells"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,12 @@ class Job:
     @property
     def file(self) -> str:
         """Path below the campaign's results."""
-        return job_file(self.experiment, self.cell.name, self.replicate)
+        return f"{folder_of(self.experiment)}/{self.cell.name}/replicate-{self.replicate}.parquet"
+
+    @property
+    def primary(self) -> str:
+        """The Hydra file that composes it, and the script that measures it."""
+        return "benchmark" if self.experiment == GRID else "run_experiment"
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -46,17 +49,54 @@ class Job:
     def draft(self) -> str | None:
         """The model of a draft that has one of its own."""
         draft = self.axes.get("draft")
-        return draft_model(draft) if draft else None
+        return draft_choice(draft, "model") if draft else None
 
     @property
     def gpus(self) -> int:
         """GPUs of the cell's model."""
         return int(model_file(self.cell.model).get("gpus", 1))
 
+    @property
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """(Hydra group, name) of each file that names code of the job, drafts among them."""
+        own = specs()[self.experiment].axes
+        chosen = [(own.get(axis, axis).split("@")[0], value) for axis, value in self.axes.items()]
+        named = [choice for choice in chosen if choice[0] in (*NAMED, "draft")]
+        if "execution" not in dict(named):
+            named.append(("execution", default_groups(self.primary)["execution"]))
+        return tuple(named)
 
-def job_file(experiment: str, cell: str, replicate: int) -> str:
-    """Path of a job's file below the campaign's results."""
-    return f"{'cells' if experiment == GRID else experiment}/{cell}/replicate-{replicate}.parquet"
+    def meaning(self, campaign: Mapping[str, Any], models_dir: str) -> tuple[list[str], str]:
+        """(overrides that say what the job measures, their fingerprint)."""
+        if isinstance(self.cell, Cell):
+            overrides = meaning_overrides(campaign, self.cell)
+        else:
+            overrides = experiment_meaning(campaign, self.cell)
+        return overrides, cell_fingerprint(overrides, self.primary, models_dir)
+
+
+def folder_of(experiment: str) -> str:
+    """The folder, below the campaign's results, of the files of an experiment or of the grid."""
+    return GRID_FOLDER if experiment == GRID else experiment
+
+
+def declared_cells(campaign: Mapping[str, Any], experiment: str) -> Mapping[Any, int]:
+    """Cell -> replicates that the campaign declares of an experiment or of the grid, in the order of its axes."""
+    return expand(campaign) if experiment == GRID else expand_experiment(campaign, experiment)
+
+
+def measuring_order(jobs: Iterable[Job], seed: int) -> list[Job]:
+    """The jobs in the order to measure: a block per replicate, shuffled inside by the seed.
+
+    A block holds every cell that has so many replicates once, the baseline and those of experiments among them, so
+    that slow drift (temperature, another user) spreads over all cells and a campaign that is cut off is balanced up to
+    its last block. A job's place is drawn by its own name, so that others that come or go leave the order of the rest.
+    """
+
+    def place(job: Job) -> tuple[int, bytes]:
+        return job.replicate, hashlib.sha256(f"{seed}/{job.file}".encode()).digest()
+
+    return sorted(jobs, key=place)
 
 
 class Plan:
@@ -66,26 +106,32 @@ class Plan:
         self.campaign = campaign
         self.models_dir = models_dir
         self.experiments = list(campaign["experiments"])
-        grid = expand(campaign)
-        #: experiment -> cell's name -> cell
-        self.cells: dict[str, dict[str, Cell | ExperimentCell]] = {GRID: {cell.name: cell for cell in grid}}
-        #: experiment -> its jobs, those of the grid in the order of measuring
-        self.jobs = {GRID: [Job(GRID, *one) for one in measuring_order(grid, campaign["seed"])]}
-        for name in self.experiments:
-            self.cells[name] = {cell.name: cell for cell in expand_experiment(campaign, name)}
-            self.jobs[name] = [Job(name, *one) for one in experiment_jobs(campaign, name)]
+        declared = {name: declared_cells(campaign, name) for name in (GRID, *self.experiments)}
+        #: experiment or grid -> cell's name -> cell
+        self.cells: dict[str, dict[str, Cell | ExperimentCell]] = {
+            name: {cell.name: cell for cell in cells} for name, cells in declared.items()
+        }
+        every = (
+            Job(name, cell, replicate)
+            for name, cells in declared.items()
+            for cell, replicates in cells.items()
+            for replicate in range(1, replicates + 1)
+        )
+        #: every job, in the order of measuring
+        self.jobs = measuring_order(every, campaign["seed"])
+        self._codes: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
 
-    def job(self, experiment: str, cell: str, replicate: int) -> Job:
-        """The job of these names. Raises CampaignError where the campaign does not declare its cell."""
+    def job(self, folder: str, cell: str, replicate: int) -> Job:
+        """The job whose file has these names. Raises CampaignError where the campaign does not declare its cell."""
+        experiment = GRID if folder == GRID_FOLDER else folder
         if cell not in self.cells.get(experiment, {}):  # a job that waited, while the campaign was edited
             raise CampaignError(f"campaign {self.campaign['campaign']} does not declare cell {cell}")
         return Job(experiment, self.cells[experiment][cell], replicate)
 
     @cached_property
     def priorities(self) -> dict[str, int]:
-        """File of each job of the grid -> how early it is measured; higher is sooner."""
-        jobs = self.jobs[GRID]
-        return {job.file: len(jobs) - index for index, job in enumerate(jobs)}
+        """File of each job -> how early it is measured; higher is sooner."""
+        return {job.file: len(self.jobs) - index for index, job in enumerate(self.jobs)}
 
     @property
     def models(self) -> list[str]:
@@ -94,29 +140,25 @@ class Plan:
 
     @property
     def most_gpus(self) -> int:
-        """GPUs of the cell of the grid that takes most."""
-        return max(1, *(job.gpus for job in self.jobs[GRID]))
+        """GPUs of the job that takes most."""
+        return max(job.gpus for job in {job.cell.model: job for job in self.jobs}.values())
 
     def files(self, experiment: str) -> list[str]:
         """The files of an experiment, or of the grid, below the campaign's results."""
-        return [job.file for job in self.jobs[experiment]]
+        return [job.file for job in self.jobs if job.experiment == experiment]
 
     def meaning(self, job: Job) -> tuple[list[str], str]:
         """(overrides that say what the job measures, their fingerprint)."""
-        if isinstance(job.cell, Cell):
-            overrides = meaning_overrides(self.campaign, job.cell)
-            return overrides, cell_fingerprint(overrides, models_dir=self.models_dir)
-        overrides = experiment_meaning(self.campaign, job.cell)
-        return overrides, cell_fingerprint(overrides, "run_experiment", self.models_dir)
+        return job.meaning(self.campaign, self.models_dir)
 
     def fingerprints(self) -> Iterator[tuple[str, str]]:
         """(file, fingerprint of what it is to be measured with) of every job."""
-        for jobs in self.jobs.values():
-            found: dict[str, str] = {}
-            for job in jobs:
-                if job.cell.name not in found:
-                    found[job.cell.name] = self.meaning(job)[1]
-                yield job.file, found[job.cell.name]
+        found: dict[tuple[str, str], str] = {}
+        for job in self.jobs:
+            cell = job.experiment, job.cell.name
+            if cell not in found:
+                found[cell] = self.meaning(job)[1]
+            yield job.file, found[cell]
 
     def overrides(self, job: Job, fingerprint: str) -> list[str]:
         """All overrides of the job but its output."""
@@ -124,10 +166,12 @@ class Plan:
         meaning, _ = self.meaning(job)
         return job_overrides(placed, meaning, job.cell.name, job.replicate, fingerprint)
 
-    def code(self, experiment: str) -> str:
-        """The measuring code that the jobs of an experiment, or of the grid, are asked for."""
-        accepted: str | None = self.campaign["accept_code"]
-        return accepted or (code_hash() if experiment == GRID else code_hash(*experiment_code(experiment)))
+    def code(self, job: Job) -> str:
+        """The measuring code of a job as it is now. Raises CampaignError where a Hydra file names none."""
+        combination = job.experiment, job.named
+        if combination not in self._codes:
+            self._codes[combination] = _code(*combination)
+        return self._codes[combination]
 
     def gpu_model(self, job: Job) -> str:
         """The type of GPU that the job asks for; empty where any will do."""
@@ -143,6 +187,15 @@ class Plan:
             if experiment == GRID
             else {**declared, "experiments": {experiment: experiments[experiment]}}
         )
+
+
+def _code(experiment: str, named: tuple[tuple[str, str], ...]) -> str:
+    """named: as `Job.named` has it."""
+    drafts = [draft_choice(name, "precision") for group, name in named if group == "draft"]
+    precisions = [name for group, name in named if group == "precision"] + [name for name in drafts if name]
+    engine = named_module("execution", dict(named)["execution"])
+    libraries = [named_module("precision", name) for name in precisions]
+    return code_hash(*measuring_code(experiment, engine, libraries))
 
 
 def sorted_json(value: Any) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from inferbench.analysis.device_types import apart, of_cells, samples_of
 from inferbench.plan.figures import Drawing
-from inferbench.presentation.style import apply_style, name_devices, save
+from inferbench.presentation.flagged import flagged_sentences, unflagged
+from inferbench.presentation.style import add_note, apply_style, name_devices, save
 from inferbench.tables import schema
 
 #: What tables are checked against; an experiment's table and samples are only read.
@@ -32,10 +33,16 @@ def draw_figure(
     """
     apply_style()
     read = {name: schema.read_table(tables[name], SCHEMAS.get(name)) for name in drawing.tables}
+    notes = []
+    if "table" in read:
+        table = schema.with_validity(read["table"])
+        notes, read["table"] = flagged_sentences(table), unflagged(table)
     if drawing.beside:
         save(*draw(*read.values(), list(others)), output)
         return
     figure, data = draw(*(_by_kind(read) if drawing.figure.by_kind else read).values())
+    for note in notes:
+        add_note(figure, note)
     first = next(iter(read.values()))
     name_devices(figure, first.loc[first["status"] == "ok", "device_name"].dropna())
     save(figure, data, output)

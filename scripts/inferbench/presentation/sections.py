@@ -9,6 +9,7 @@ from types import ModuleType
 import pandas as pd
 
 from inferbench.analysis.device_types import apart, of_cells, samples_of
+from inferbench.presentation.flagged import flagged_sentences, unflagged
 from inferbench.presentation.page_tables import Table
 from inferbench.presentation.words import STATUS_WORDS, counted, model_label
 
@@ -34,12 +35,14 @@ class Section:
 
 
 def section(module: ModuleType, table: pd.DataFrame, samples: pd.DataFrame) -> Section:
-    """The section of the experiment whose module this is, its jobs that did not end ok said at the end."""
+    """The section of the experiment whose module this is, of its jobs that may be ranked; those that may not, and those
+    that did not end ok, are said at the end."""
     table = table.assign(model=list(map(model_label, table["model"], table["model_source"])))
+    flagged, table = flagged_sentences(table), unflagged(table)
     every, kinds = table, of_cells(table)
     table = apart(table, kinds, kinds.nunique() > 1)
     own: Section = module.section(table, samples_of(table, samples))
-    sentences = [*own.sentences, *_elsewhere(every, table), *_not_ok(table)]
+    sentences = [*own.sentences, *_elsewhere(every, table), *flagged, *_not_ok(table)]
     return Section(own.title, own.question, sentences, own.tables, own.texts)
 
 

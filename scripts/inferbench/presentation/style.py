@@ -105,6 +105,21 @@ def heading(figure: plt.Figure, title: str, *notes: str) -> None:
         figure.text(0.12 / width, at, line, fontsize=8.5, color=QUIET, va="top")
 
 
+def add_note(figure: plt.Figure, note: str) -> None:
+    """One more note below those of `heading`, in room of its own."""
+    width, before = figure.get_size_inches()
+    share = figure.get_layout_engine().get()["rect"][3]
+    lines = textwrap.wrap(note, int(width * 15.5))
+    height = before + 0.17 * len(lines)
+    for text in figure.texts:
+        text.set_y(1 - (1 - text.get_position()[1]) * before / height)
+    figure.set_size_inches(width, height)
+    figure.get_layout_engine().set(rect=(0, 0, 1, share * before / height))
+    for place, line in enumerate(lines):
+        at = 1 - ((1 - share) * before - 0.05 + 0.17 * place) / height
+        figure.text(0.12 / width, at, line, fontsize=8.5, color=QUIET, va="top")
+
+
 def name_devices(figure: plt.Figure, names: Iterable[str]) -> None:
     """Say at the right of the title on which kinds of device the numbers were measured: a figure is looked at apart
     from its campaign too. Kinds that have no room there are counted."""

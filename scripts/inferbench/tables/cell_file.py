@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,8 @@ ROWS = pa.schema(
 )
 #: Keys of the schema metadata; each holds JSON.
 PROVENANCE, RECORD = b"provenance", b"record"
+#: (provenance, record, rows).
+CellFile = tuple[dict[str, Any], dict[str, Any], pa.Table]
 
 
 class CellFileError(RuntimeError):
@@ -60,8 +62,8 @@ def write_cell(path: Path, provenance: dict[str, Any], record: dict[str, Any]) -
         raise CellFileError(str(error)) from error
 
 
-def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
-    """(provenance, record, rows). Raises CellFileError when the file is not a whole cell file."""
+def read_cell(path: Path) -> CellFile:
+    """The content of a cell file. Raises CellFileError when the file is not a whole cell file."""
     try:
         # A third of the time that pq.read_table takes, which treats each file as a data set; a path that
         # ParquetFile opens is first looked up among file systems.
@@ -73,11 +75,23 @@ def read_cell(path: Path) -> tuple[dict[str, Any], dict[str, Any], pa.Table]:
         raise CellFileError(f"{path} is not a whole cell file ({error}): delete it and run again") from error
 
 
-def read_status(path: Path) -> tuple[str, list[str], str]:
-    """(status, flags, reason) from the file's footer alone. Raises CellFileError as `read_cell` does."""
+class Ending(NamedTuple):
+    """How a job ended, and what it was measured with."""
+
+    status: str
+    flags: list[str]
+    reason: str
+    fingerprint: str
+    code: str
+
+
+def read_ending(path: Path) -> Ending:
+    """From the file's footer alone. Raises CellFileError as `read_cell` does."""
     try:
         with pa.OSFile(str(path)) as opened:
-            record = json.loads(pq.read_metadata(opened).metadata[RECORD])
-        return record["status"], record.get("flags") or [], record.get("reason") or ""
+            metadata = pq.read_metadata(opened).metadata
+        provenance, record = json.loads(metadata[PROVENANCE]), json.loads(metadata[RECORD])
+        flags, reason = record.get("flags") or [], record.get("reason") or ""
+        return Ending(record["status"], flags, reason, provenance["fingerprint"], provenance["code"])
     except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
         raise CellFileError(f"{path} is not a whole cell file ({error}): delete it and run again") from error

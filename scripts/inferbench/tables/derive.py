@@ -42,7 +42,6 @@ def measurement(
     raises KeyError for a record that another version of this code wrote.
     """
     stages = record.get("stages_s", {})
-    flags = record.get("flags") or []
     ok = record["status"] == "ok"
     row = {key: record.get(key) for key in (*FOUND, *(MEASURED if ok else ()))}
     row |= {key: provenance.get(key) for key in PROVENANCE}
@@ -50,13 +49,19 @@ def measurement(
     row["model_source"] = provenance["config"]["model"]["source"]
     # A clock that was set back must not cost the table.
     row["seconds"] = max(0.0, seconds_between(provenance["started_at"], provenance["ended_at"]))
-    row["flags"] = ",".join(flags)
+    row |= validity(record)
     row["not_known"] = json.dumps(record["not_known"]) if record.get("not_known") else None
-    row["valid"] = ok and not set(flags) & set(INVALIDATING_FLAGS)
     if ok:
         row |= speeds(record, iterations, provenance["config"]["batch_size"])
         row |= utilisation(record, row, provenance["config"]["batch_size"])
     return row
+
+
+def validity(record: dict[str, Any]) -> dict[str, Any]:
+    """What the flags of a job are, and whether its numbers may be ranked: flags say what a cause outside did to it."""
+    flags = record.get("flags") or []
+    valid = record["status"] == "ok" and not set(flags) & set(INVALIDATING_FLAGS)
+    return {"flags": ",".join(flags), "valid": valid}
 
 
 def speeds(record: dict[str, Any], iterations: Sequence[dict[str, Any]], batch_size: int) -> dict[str, Any]:

@@ -215,6 +215,8 @@ def validate(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
 
     Raises SchemaError with the column and the first offending values.
     """
+    if "valid" in schema.columns:
+        table = with_validity(table)
     missing = {name: pd.NA for name in schema.columns if name not in table}
     table = table.assign(**missing)
     unknown = [name for name in table.columns if name not in schema.columns]
@@ -224,3 +226,11 @@ def validate(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
         return schema.validate(table[list(schema.columns)])
     except pa.errors.SchemaError as error:
         raise SchemaError(" ".join(str(error).split())) from error
+
+
+def with_validity(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `flags` and `valid`. Experiments of versions before 2.0.0 looked for no flags, so that their tables
+    lack both: what ended ok is valid."""
+    if "valid" in table or "status" not in table:
+        return table
+    return table.assign(flags="", valid=table["status"] == "ok")

@@ -42,7 +42,7 @@ def test_what_is_left_out_has_its_default_and_what_is_there_stays():
     assert (campaign["replicates"], campaign["device"], campaign["source"]) == (3, "cuda", "run")
     assert (campaign["also"], campaign["exclude"], campaign["retry"], campaign["measure"]) == ([], [], [], {})
     assert campaign["limits"] == {}
-    assert (campaign["baseline"], campaign["accept_code"]) == ({"precision": "bf16"}, None)
+    assert (campaign["baseline"], campaign["accept_code"]) == ({"precision": "bf16"}, [])
 
 
 def test_the_campaign_handed_in_is_left_as_it_was():

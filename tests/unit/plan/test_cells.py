@@ -1,4 +1,4 @@
-"""The grid: which cells there are, what each means to Hydra, and in which order they are measured."""
+"""The grid: which cells there are, and what each means to Hydra."""
 
 from dataclasses import asdict
 
@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from inferbench.plan.campaign import hydra_options
-from inferbench.plan.cells import GROUPS, Cell, expand, job_overrides, meaning_overrides, measuring_order
+from inferbench.plan.cells import GROUPS, Cell, expand, job_overrides, meaning_overrides
 from inferbench.run.compose import register, resolve
 from inferbench.settings import job as configs
 from inferbench.settings.repository import HYDRA_DIR
@@ -112,23 +112,6 @@ def test_what_a_cell_means_does_not_depend_on_the_replicate():
     assert set(meaning_overrides(CAMPAIGN, cell)) < first & second
 
 
-def test_each_block_measures_every_cell_once_in_an_order_of_its_own():
-    cells = expand({**CAMPAIGN, "also": [{"batch_size": [2, 4, 16, 32]}], "replicates": 3})
-    order = list(measuring_order(cells, seed=0))
-    blocks = [order[start : start + 12] for start in (0, 12, 24)]
-    assert [{replicate for _, replicate in block} for block in blocks] == [{1}, {2}, {3}]
-    assert all({cell for cell, _ in block} == set(cells) for block in blocks)
-    assert [cell for cell, _ in blocks[0]] != [cell for cell, _ in blocks[1]]
-    # Neither the order of the axes nor another run changes it; another seed does.
-    assert list(measuring_order(dict(reversed(cells.items())), seed=0)) == order
-    assert list(measuring_order(cells, seed=1)) != order
-
-
-def test_more_replicates_leave_the_order_of_the_first_ones():
-    few, many = (list(measuring_order(expand({**CAMPAIGN, "replicates": n}), seed=0)) for n in (2, 5))
-    assert many[: len(few)] == few
-
-
 def test_an_entry_of_also_may_have_replicates_of_its_own_and_a_cell_declared_twice_has_the_more():
     also = [
         {"batch_size": [32], "replicates": 1},
@@ -138,9 +121,6 @@ def test_an_entry_of_also_may_have_replicates_of_its_own_and_a_cell_declared_twi
     assert {(cell.precision, cell.batch_size): count for cell, count in cells.items()} == {
         ("fp32", 1): 2, ("fp32", 8): 2, ("bf16", 1): 2, ("bf16", 8): 3, ("fp32", 32): 1, ("bf16", 32): 3
     }  # fmt: skip
-    order = list(measuring_order(cells, seed=0))
-    assert [replicate for _, replicate in order] == [1] * 6 + [2] * 5 + [3] * 2
-    assert len(set(order)) == len(order)
 
 
 def test_the_type_of_gpu_is_part_of_what_a_cell_means():

@@ -6,9 +6,9 @@ import resource
 import pyarrow.parquet as pq
 import pytest
 
-from inferbench.tables.cell_file import CellFileError, read_cell, read_status, write_cell
+from inferbench.tables.cell_file import CellFileError, read_cell, read_ending, write_cell
 
-PROVENANCE = {"cell": "c", "replicate": 2, "fingerprint": "f"}
+PROVENANCE = {"cell": "c", "replicate": 2, "fingerprint": "f", "code": "0123"}
 OK = {
     "status": "ok",
     "flags": ["power_capped"],
@@ -31,7 +31,7 @@ def test_what_was_written_is_read(tmp_path):
         {**common, "iteration": 1, "ttft_ms": 1.5, "itl_ms": [0.5, 0.25]},
         {**common, "iteration": 2, "ttft_ms": 2.5, "itl_ms": [0.5, 0.75]},
     ]
-    assert read_status(path) == ("ok", ["power_capped"], "")
+    assert read_ending(path) == ("ok", ["power_capped"], "", "f", "0123")
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -40,14 +40,14 @@ def test_a_cell_that_is_not_ok_has_one_row(tmp_path):
     write_cell(path, PROVENANCE, {"status": "oom", "reason": "too big"})
     [row] = read_cell(path)[2].to_pylist()
     assert (row["status"], row["reason"], row["iteration"], row["ttft_ms"]) == ("oom", "too big", None, None)
-    assert read_status(path) == ("oom", [], "too big")
+    assert read_ending(path) == ("oom", [], "too big", "f", "0123")
 
 
 def test_a_cell_measured_again_replaces_the_file(tmp_path):
     path = tmp_path / "x.parquet"
     write_cell(path, PROVENANCE, {"status": "failed", "reason": "a crash"})
     write_cell(path, PROVENANCE, OK)
-    assert read_status(path)[0] == "ok"
+    assert read_ending(path)[0] == "ok"
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -95,7 +95,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("reader", [read_cell, read_status])
+@pytest.mark.parametrize("reader", [read_cell, read_ending])
 @pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_refused_with_its_path(tmp_path, reader, damage):
     path = tmp_path / "x.parquet"

@@ -133,9 +133,7 @@ def warm_up(decoder: SpeculativeDecoder, prompt: torch.Tensor, new_tokens: int) 
     for proposed in (0, decoder.draft.length):
         nothing = torch.zeros(proposed, decoder.main.vocabulary, device=prompt.device)
         decoder.check(last.repeat(1 + proposed), start, nothing)
-    if isinstance(decoder.draft, ModelDraft):
-        for tokens in (1, 2):
-            decoder.draft.step(last.repeat(tokens), start)
+    decoder.draft.warm_up(prompt)
 
 
 def sample(run: Speculation, tokenizer) -> dict[str, Any]:
