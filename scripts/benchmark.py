@@ -12,7 +12,6 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from inferbench.plan.fingerprint import GRID_CODE
 from inferbench.run.compose import register
 from inferbench.run.job import main_of
 
@@ -21,7 +20,7 @@ register()
 
 @hydra.main(version_base="1.3", config_path="../config/hydra", config_name="benchmark")
 def main(config: DictConfig) -> None:
-    main_of(config, primary="benchmark", code=GRID_CODE)
+    main_of(config, primary="benchmark")
 
 
 if __name__ == "__main__":

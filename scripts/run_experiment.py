@@ -12,7 +12,6 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from inferbench.plan.fingerprint import experiment_code
 from inferbench.run.compose import register
 from inferbench.run.job import main_of
 
@@ -21,7 +20,7 @@ register()
 
 @hydra.main(version_base="1.3", config_path="../config/hydra", config_name="run_experiment")
 def main(config: DictConfig) -> None:
-    main_of(config, primary="run_experiment", code=experiment_code(config.experiment.name))
+    main_of(config, primary="run_experiment")
 
 
 if __name__ == "__main__":

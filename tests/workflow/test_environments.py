@@ -12,11 +12,12 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from checkouts import REPOSITORY
-from inferbench.plan.fingerprint import experiment_code
+from inferbench.plan.fingerprint import measuring_code
 
 #: Of scripts/, what runs where models are; all others are of the environment `figures`.
 MEASURING = {"benchmark", "run_experiment", "prepare_model", "check_node", "stream_text"}
 EXPERIMENTS = sorted(path.stem for path in (REPOSITORY / "config/hydra/experiment").glob("*.yaml"))
+ENGINES = ("generate", "loop", "captured")
 #: Gigabytes: torch comes from the environment that runs the tests, and CUDA with it if it needs that.
 CUDA = re.compile("torch|triton|cuda-.*|nvidia-(?!ml-py).*")
 IMPORT_ALL = "import sys, importlib; [importlib.import_module(name) for name in sys.argv[1:]]"
@@ -67,7 +68,10 @@ def test_a_workflow_is_planned_with_no_more_than_its_lock(python_of, fresh):
 def test_a_model_is_made_and_measured_with_no_more_than_its_lock(python_of, clone, tmp_path, role):
     python, models = str(python_of(role)), f"models_dir={tmp_path}"
     modules = [
-        file.removesuffix(".py").replace("/", ".") for name in EXPERIMENTS for file in experiment_code(name)
+        file.removesuffix(".py").replace("/", ".")
+        for name in EXPERIMENTS
+        for engine in ENGINES
+        for file in measuring_code(name, engine, ["plain", "bitsandbytes"])
     ]
     done = clone.run(python, "-c", IMPORT_ALL, *sorted(MEASURING), *modules, cwd=clone.path("scripts"))
     assert done.code == 0, done.output

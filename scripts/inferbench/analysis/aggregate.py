@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from inferbench.analysis.summarise import cards
+from inferbench.plan.fingerprint import named_code
 from inferbench.plan.jobs import Job, declared_cells
 from inferbench.plan.specs import GRID
 from inferbench.tables.cell_file import CellFile, CellFileError, read_cell
@@ -25,8 +26,8 @@ CEILINGS = {
     "read_bandwidth_gb_s": None,
     "matmul_tflop_s": "prefill_mfu",
 }
-#: Rows by what `combination` says of them.
-Combinations = dict[tuple[str, ...], list[dict[str, Any]]]
+#: Rows by what names their code, as `named_code` gives it.
+Combinations = dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]]
 #: Reason of a row `missing`.
 NOT_MEASURED = "not measured so far: there is no cell file"
 
@@ -73,7 +74,7 @@ def collect_grid(
             with derived_from(path):
                 iterations = table.select(["ttft_ms", "itl_ms", "new_tokens"]).to_pylist()
                 row |= measurement(provenance, record, iterations)
-                combinations[combination(provenance["config"])].append(row)
+                combinations[named_code(provenance["config"])].append(row)
             tables.append(table.replace_schema_metadata(None))
             keep = {key: value for key, value in provenance.items() if key != "config"}
             device = {key: record.get(key) for key in ("status", "device_name", "device_uuid", "driver")}
@@ -123,14 +124,6 @@ def _require_asked_for(path: Path, provenance: dict[str, Any], job: Job, fingerp
             f"{path} is of cell {provenance['cell']}, replicate {provenance['replicate']}: delete it and run"
             " snakemake again"
         )
-
-
-def combination(config: dict[str, Any]) -> tuple[str, ...]:
-    """What, beside its experiment, the code of a job with this config depends on: the module of its engine, and the
-    libraries of its precision and of its draft's."""
-    draft = config.get("experiment", {}).get("draft") or {}
-    precisions = [own for own in (config["precision"], draft.get("precision")) if own]
-    return config["execution"].get("module", ""), *(own.get("library", "") for own in precisions)
 
 
 def mark_mixed_code(combinations: Combinations) -> None:

@@ -17,13 +17,8 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from inferbench.analysis.aggregate import (
-    Combinations,
-    combination,
-    derived_from,
-    job_files,
-    mark_mixed_code,
-)
+from inferbench.analysis.aggregate import Combinations, derived_from, job_files, mark_mixed_code
+from inferbench.plan.fingerprint import named_code
 from inferbench.plan.specs import experiment_names
 from inferbench.tables.derive import seconds_between, validity
 from inferbench.tables.schema import measurements, read_table, text, validate, with_validity
@@ -72,7 +67,7 @@ def collect_experiment(
             if record["status"] == "ok":
                 found = [row | own for own in module.rows(provenance["config"], record, table.to_pylist())]
                 samples.append(table.replace_schema_metadata(None))
-            combinations[combination(provenance["config"])] += found
+            combinations[named_code(provenance["config"])] += found
         rows += found
     mark_mixed_code(combinations)
     together = pyarrow.concat_tables(samples, promote_options="permissive") if samples else pyarrow.table({})

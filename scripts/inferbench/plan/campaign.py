@@ -17,8 +17,11 @@ from inferbench.plan.context_length import checkpoint_config, runs_of, too_long_
 from inferbench.plan.experiment_cells import SHARED
 from inferbench.plan.fingerprint import FILES, model_folder
 from inferbench.plan.specs import specs
-from inferbench.settings.repository import HYDRA_DIR, REPOSITORY
+from inferbench.settings.repository import HYDRA_DIR, REPOSITORY, SCRIPTS
 
+#: Hydra groups whose files name a module of this package, which the worker imports by that name: key and folder.
+NAMED = {"execution": ("module", "engines"), "precision": ("library", "precision")}
+PACKAGE = "inferbench"
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 
 
@@ -86,11 +89,26 @@ def model_file(name: str) -> dict[str, Any]:
     return _read(HYDRA_DIR / "model" / f"{name}.yaml")
 
 
-def draft_model(name: str) -> str | None:
-    """The model that a draft's Hydra file composes; None where it has none of its own."""
+def draft_choice(name: str, group: str) -> str | None:
+    """What a draft's Hydra file composes of another group, as `model` or `precision`; None where it has none of it."""
     draft = _read(HYDRA_DIR / "draft" / f"{name}.yaml")
     chosen = [entry for entry in draft.get("defaults", []) if isinstance(entry, dict)]
-    return next((entry["/model@model"] for entry in chosen if "/model@model" in entry), None)
+    return next((entry[f"/{group}@{group}"] for entry in chosen if f"/{group}@{group}" in entry), None)
+
+
+def named_module(group: str, name: str) -> str:
+    """The module, by its name in the folder that NAMED has, which a Hydra file or one that it extends names.
+
+    Raises CampaignError where there is none.
+    """
+    key, folder = NAMED[group]
+    where = f"{HYDRA_DIR.relative_to(REPOSITORY)}/{group}/{name}.yaml"
+    module = _composed(group, name).get(key)
+    if module is None:
+        raise CampaignError(f"{where}: {key} is missing; it names a module of scripts/{PACKAGE}/{folder}.")
+    if not (SCRIPTS / PACKAGE / folder / f"{module}.py").is_file():
+        raise CampaignError(f"{where}: {key}: there is no module scripts/{PACKAGE}/{folder}/{module}.py.")
+    return str(module)
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -145,6 +163,8 @@ def _check_file(group: str, name: str) -> None:
         texts = _read(REPOSITORY / content[key]) if key == "prompts" else []
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise CampaignError(f"{content[key]}: it is not a list of texts, which prompts are.")
+    if group in NAMED:
+        named_module(group, name)
 
 
 def _read(path: Path) -> Any:
@@ -225,10 +245,9 @@ def check_contexts(campaign: Mapping[str, Any], cells: Iterable[Cell], models_di
 def _composed(group: str, name: str) -> dict[str, Any]:
     """A Hydra file of numbers and texts with what it takes from the files of its group that it names."""
     content = _read(HYDRA_DIR / group / f"{name}.yaml")
-    bases = [
-        HYDRA_DIR / group / f"{base}.yaml" for base in content.get("defaults", []) if isinstance(base, str)
-    ]
-    return dict(item for file in bases if file.exists() for item in _read(file).items()) | content
+    named = [base for base in content.get("defaults", []) if isinstance(base, str)]
+    bases = [base for base in named if (HYDRA_DIR / group / f"{base}.yaml").exists()]
+    return dict(item for base in bases for item in _composed(group, base).items()) | content
 
 
 def _listed(pattern: Mapping[str, Any], axis: str) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from inferbench.plan.specs import GRID
 from inferbench.settings.repository import HYDRA_DIR, REPOSITORY, SCRIPTS
 
 #: Overrides that say who asked and where things lie, not what is measured.
@@ -40,7 +41,7 @@ def cell_fingerprint(overrides: Iterable[str], primary: str = "benchmark", model
     nor do those in LOGISTICS. An override `group@package=name` chooses a Hydra file as `group=name` does.
     """
     chosen = dict(override.split("=", 1) for override in overrides)
-    defaults = _default_groups(primary)
+    defaults = default_groups(primary)
     groups = defaults | {key: name for key, name in chosen.items() if key in defaults or "@" in key}
     settings = {key: value for key, value in chosen.items() if key not in (*LOGISTICS, *groups)}
     replaced = {key.split("@")[0] for key in chosen if "@" in key}
@@ -104,7 +105,7 @@ def model_folder(content: Mapping[str, Any], models_dir: str) -> Path | None:
 
 
 @cache
-def _default_groups(primary: str) -> dict[str, str]:
+def default_groups(primary: str) -> dict[str, str]:
     defaults = _load_yaml(HYDRA_DIR / f"{primary}.yaml")["defaults"]
     entries = (item for entry in defaults if isinstance(entry, dict) for item in entry.items())
     return {group: name for group, name in entries if not group.startswith("override ")}
@@ -148,19 +149,14 @@ def _lock_fingerprint(role: str) -> str:
     return digest([pin for line in lines if (pin := line.split("#")[0].strip())])
 
 
-#: Where the code that measures a cell of the grid begins: the process, and what it then imports by name.
-GRID_CODE = ("inferbench/run/worker.py", "inferbench/experiments/grid/measure.py")
-
-
 @cache
 def code_hash(*entries: str) -> str:
-    """Hash of files below scripts/ and of the modules of this package that they import, by default of
-    the process that measures a cell of the grid.
+    """Hash of files below scripts/ and of the modules of this package that they import.
 
     Comments and docstrings do not count, nor does the layout: what is hashed is the syntax tree.
     """
     trees = {}
-    waiting = list(entries or GRID_CODE)
+    waiting = list(entries)
     while waiting:
         file = waiting.pop()
         if file not in trees:
@@ -170,10 +166,32 @@ def code_hash(*entries: str) -> str:
     return digest(trees)
 
 
-def experiment_code(experiment: str) -> tuple[str, ...]:
-    """What `code_hash` takes for the process that measures an experiment."""
-    own = (f"inferbench/experiments/{experiment}/{part}.py" for part in ("measure", "settings"))
-    return "inferbench/run/worker.py", *own
+def measuring_code(experiment: str, engine: str, libraries: Iterable[str]) -> tuple[str, ...]:
+    """Where the code that measures a job begins, as `code_hash` takes it: the process, and what it imports by name.
+
+    engine: its module. libraries: those of every precision that it loads, of a draft or a reference too.
+    """
+    parts = ("measure",) if experiment == GRID else ("measure", "settings")
+    return (
+        "inferbench/run/worker.py",
+        *(f"inferbench/experiments/{experiment}/{part}.py" for part in parts),
+        f"inferbench/engines/{engine}.py",
+        *(f"inferbench/precision/{library}.py" for library in sorted(set(libraries))),
+    )
+
+
+def named_code(config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """(the engine's module, the libraries of every precision) of a job's resolved config, as `measuring_code` takes
+    them. Raises KeyError where it names none."""
+    return config["execution"]["module"], tuple(sorted(set(_libraries(config))))
+
+
+def _libraries(config: Mapping[str, Any]) -> Iterator[str]:
+    if "library" in config:
+        yield config["library"]
+    for value in config.values():
+        if isinstance(value, Mapping):
+            yield from _libraries(value)
 
 
 @cache

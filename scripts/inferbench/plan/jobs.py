@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from inferbench.plan.campaign import CampaignError, draft_model, model_file
+from inferbench.plan.campaign import NAMED, CampaignError, draft_choice, model_file, named_module
 from inferbench.plan.cells import Cell, expand, job_overrides, meaning_overrides
 from inferbench.plan.experiment_cells import ExperimentCell, expand_experiment, experiment_meaning
-from inferbench.plan.fingerprint import cell_fingerprint, code_hash, experiment_code
-from inferbench.plan.specs import GRID
+from inferbench.plan.fingerprint import cell_fingerprint, code_hash, default_groups, measuring_code
+from inferbench.plan.specs import GRID, specs
 from inferbench.settings.gpu_model import asked_gpu_model
 
 #: Campaign keys that say neither what is measured nor how it is summarised.
@@ -49,12 +49,22 @@ class Job:
     def draft(self) -> str | None:
         """The model of a draft that has one of its own."""
         draft = self.axes.get("draft")
-        return draft_model(draft) if draft else None
+        return draft_choice(draft, "model") if draft else None
 
     @property
     def gpus(self) -> int:
         """GPUs of the cell's model."""
         return int(model_file(self.cell.model).get("gpus", 1))
+
+    @property
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """(Hydra group, name) of each file that names code of the job, drafts among them."""
+        own = specs()[self.experiment].axes
+        chosen = [(own.get(axis, axis).split("@")[0], value) for axis, value in self.axes.items()]
+        named = [choice for choice in chosen if choice[0] in (*NAMED, "draft")]
+        if "execution" not in dict(named):
+            named.append(("execution", default_groups(self.primary)["execution"]))
+        return tuple(named)
 
     def meaning(self, campaign: Mapping[str, Any], models_dir: str) -> tuple[list[str], str]:
         """(overrides that say what the job measures, their fingerprint)."""
@@ -109,6 +119,8 @@ class Plan:
         )
         #: every job, in the order of measuring
         self.jobs = measuring_order(every, campaign["seed"])
+        self._meanings: dict[tuple[str, str], tuple[list[str], str]] = {}
+        self._codes: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
 
     def job(self, folder: str, cell: str, replicate: int) -> Job:
         """The job whose file has these names. Raises CampaignError where the campaign does not declare its cell."""
@@ -138,16 +150,14 @@ class Plan:
 
     def meaning(self, job: Job) -> tuple[list[str], str]:
         """(overrides that say what the job measures, their fingerprint)."""
-        return job.meaning(self.campaign, self.models_dir)
+        cell = job.experiment, job.cell.name
+        if cell not in self._meanings:
+            self._meanings[cell] = job.meaning(self.campaign, self.models_dir)
+        return self._meanings[cell]
 
     def fingerprints(self) -> Iterator[tuple[str, str]]:
         """(file, fingerprint of what it is to be measured with) of every job."""
-        found: dict[tuple[str, str], str] = {}
-        for job in self.jobs:
-            cell = job.experiment, job.cell.name
-            if cell not in found:
-                found[cell] = self.meaning(job)[1]
-            yield job.file, found[cell]
+        return ((job.file, self.meaning(job)[1]) for job in self.jobs)
 
     def overrides(self, job: Job, fingerprint: str) -> list[str]:
         """All overrides of the job but its output."""
@@ -156,8 +166,11 @@ class Plan:
         return job_overrides(placed, meaning, job.cell.name, job.replicate, fingerprint)
 
     def code(self, job: Job) -> str:
-        """The measuring code of a job as it is now."""
-        return code_hash() if job.experiment == GRID else code_hash(*experiment_code(job.experiment))
+        """The measuring code of a job as it is now. Raises CampaignError where a Hydra file names none."""
+        combination = job.experiment, job.named
+        if combination not in self._codes:
+            self._codes[combination] = _code(*combination)
+        return self._codes[combination]
 
     def gpu_model(self, job: Job) -> str:
         """The type of GPU that the job asks for; empty where any will do."""
@@ -173,6 +186,15 @@ class Plan:
             if experiment == GRID
             else {**declared, "experiments": {experiment: experiments[experiment]}}
         )
+
+
+def _code(experiment: str, named: tuple[tuple[str, str], ...]) -> str:
+    """named: as `Job.named` has it."""
+    drafts = [draft_choice(name, "precision") for group, name in named if group == "draft"]
+    precisions = [name for group, name in named if group == "precision"] + [name for name in drafts if name]
+    engine = named_module("execution", dict(named)["execution"])
+    libraries = [named_module("precision", name) for name in precisions]
+    return code_hash(*measuring_code(experiment, engine, libraries))
 
 
 def sorted_json(value: Any) -> str:

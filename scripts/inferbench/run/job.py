@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from inferbench.device.lease import LeaseError, leased_devices
 from inferbench.models.checkpoint import require_checkpoint
-from inferbench.plan.fingerprint import cell_fingerprint
+from inferbench.plan.fingerprint import cell_fingerprint, measuring_code, named_code
+from inferbench.plan.specs import GRID
 from inferbench.run.compose import resolve
 from inferbench.run.supervise import run_worker
 from inferbench.settings import job as configs
@@ -20,19 +21,18 @@ from inferbench.tables.cell_file import CellFileError, write_cell
 from inferbench.tables.derive import speeds
 
 
-def main_of(config: DictConfig, primary: str, code: tuple[str, ...]) -> None:
+def main_of(config: DictConfig, primary: str) -> None:
     """Run the job that `config` is and print one line that says how it ended.
 
-    primary: the Hydra file that composed it. code: the files where its measuring code begins. Exits with
-    one sentence where the job cannot do its own work.
+    primary: the Hydra file that composed it. Exits with one sentence where the job cannot do its own work.
     """
     try:
-        print(_run(config, primary, code))
+        print(_run(config, primary))
     except (configs.ConfigError, configs.Fault, CellFileError, LeaseError, OSError) as error:
         sys.exit(str(error))
 
 
-def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
+def _run(config: DictConfig, primary: str) -> str:
     resolved: configs.RunConfig = resolve(config)
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     # A model that is not there says nothing about the cell: that is no result.
@@ -43,6 +43,8 @@ def _run(config: DictConfig, primary: str, code: tuple[str, ...]) -> str:
             f"cell {resolved.cell}: its configuration or its model's files changed after this job was planned; run"
             " snakemake again."
         )
+    experiment = plain["experiment"]["name"] if "experiment" in plain else GRID
+    code = measuring_code(experiment, *named_code(plain))
     about = provenance.describe_run(plain, fingerprint, code)
     with leased_devices(resolved.device.value, resolved.model.gpus) as devices:
         about["started_at"] = provenance.now()

@@ -11,8 +11,9 @@ from inferbench.plan.fingerprint import (
     brought_files,
     cell_fingerprint,
     code_hash,
-    experiment_code,
     manifest_name,
+    measuring_code,
+    named_code,
 )
 
 CELL = ["model=tiny", "precision=nf4", "attention=sdpa", "execution=loop", "workload=short", "device=cpu"]
@@ -61,7 +62,7 @@ def of(*overrides: str) -> str:
 
 def hash_now() -> str:
     forget()
-    return code_hash()
+    return code_hash("inferbench/run/worker.py", "inferbench/experiments/grid/measure.py")
 
 
 def test_the_order_of_overrides_and_where_things_lie_do_not_count():
@@ -223,24 +224,43 @@ def test_a_text_that_a_setting_names_counts(repository):
     assert hashed() != default
 
 
+LOOP, GENERATE, NF4 = ("loop", ("plain",)), ("generate", ("plain",)), ("loop", ("bitsandbytes",))
+
+
 @pytest.mark.parametrize(
     ("added_to", "changed"),
     [
-        ("kv_cache/settings", True),
-        ("kv_cache/measure", True),
-        ("streaming/settings", False),
-        ("kv_cache/section", False),
+        ("experiments/kv_cache/settings", {("kv_cache", *LOOP)}),
+        ("experiments/kv_cache/measure", {("kv_cache", *LOOP)}),
+        ("experiments/kv_cache/section", set()),
+        ("engines/generate", {("grid", *GENERATE)}),
+        ("precision/bitsandbytes", {("grid", *NF4)}),
+        ("run/worker", {("grid", *LOOP), ("grid", *GENERATE), ("grid", *NF4), ("kv_cache", *LOOP)}),
     ],
 )
-def test_an_experiments_code_is_its_own(tmp_path, monkeypatch, added_to, changed):
-    before = code_hash(*experiment_code("kv_cache"))
+def test_code_is_that_of_an_experiment_an_engine_and_a_library(tmp_path, monkeypatch, added_to, changed):
+    jobs = [("grid", *LOOP), ("grid", *GENERATE), ("grid", *NF4), ("kv_cache", *LOOP)]
+    before = [code_hash(*measuring_code(*job)) for job in jobs]
+    assert len(set(before)) == len(jobs)
     scripts = tmp_path / "scripts"
     shutil.copytree(fingerprint.SCRIPTS, scripts)
-    with (scripts / f"inferbench/experiments/{added_to}.py").open("a") as file:
+    with (scripts / f"inferbench/{added_to}.py").open("a") as file:
         file.write("\nADDED = 1\n")
     monkeypatch.setattr(fingerprint, "SCRIPTS", scripts)
     forget()
-    assert (code_hash(*experiment_code("kv_cache")) != before) is changed
+    after = [code_hash(*measuring_code(*job)) for job in jobs]
+    assert [job for job, old, new in zip(jobs, before, after) if old != new] == [
+        job for job in jobs if job in changed
+    ]
+
+
+def test_a_jobs_config_names_the_libraries_of_every_precision_in_it():
+    fp32, nf4 = {"library": "plain"}, {"library": "bitsandbytes"}
+    config = {"model": {}, "precision": fp32, "execution": {"module": "captured"}}
+    assert named_code(config) == ("captured", ("plain",))
+    for experiment in ({"draft": {"precision": nf4}}, {"reference": nf4}):
+        assert named_code({**config, "experiment": experiment}) == ("captured", ("bitsandbytes", "plain"))
+    assert named_code({**config, "experiment": {"draft": {"precision": None}}}) == ("captured", ("plain",))
 
 
 # --- checkpoints that a user brings

@@ -71,3 +71,50 @@ def test_the_earlier_a_job_is_the_higher_its_priority():
     own = plan()
     assert sorted(own.priorities, key=own.priorities.get, reverse=True) == [job.file for job in own.jobs]
     assert len(set(own.priorities.values())) == len(own.jobs)
+
+
+def codes(own: Plan) -> dict[str, str]:
+    """Code of each job of the first replicate, by its cell."""
+    return {job.cell.name: own.code(job) for job in own.jobs if job.replicate == 1}
+
+
+def test_jobs_of_one_experiment_engine_and_library_have_one_code():
+    grid = {
+        **CAMPAIGN["axes"],
+        "precision": ["fp32", "bf16", "nf4", "int8"],
+        "execution": ["loop", "generate"],
+    }
+    found = codes(plan(axes={**grid, "batch_size": [1]}, experiments={}, baseline={"precision": "fp32"}))
+
+    def of(precisions, execution):
+        return {found[f"tiny--{precision}--sdpa--{execution}--tiny--b1"] for precision in precisions}
+
+    # Of 4 precisions two are bitsandbytes', and nf4 names it in the file that it extends.
+    groups = [
+        of(names, engine) for names in (("fp32", "bf16"), ("nf4", "int8")) for engine in ("loop", "generate")
+    ]
+    assert all(len(group) == 1 for group in groups)
+    assert len(set().union(*groups)) == 4
+
+
+def test_captured_engines_share_a_module_and_its_code():
+    axes = {**CAMPAIGN["axes"], "execution": ["cuda_graph", "compiled", "loop"], "batch_size": [1]}
+    found = codes(plan(axes=axes, experiments={}))
+    graph, compiled, loop = (found[f"tiny--bf16--sdpa--{name}--tiny--b1"] for name in axes["execution"])
+    assert graph == compiled != loop
+
+
+def test_the_code_of_an_experiment_counts_its_draft_and_its_reference():
+    experiments = {
+        "speculative": {
+            "precision": ["bf16"],
+            "draft": ["nf4-copy", "prompt-lookup"],
+            "draft_tokens": [2],
+            "strategy": ["greedy"],
+        },
+        "quality": {"precision": ["bf16"], "reference": ["fp32", "nf4"]},
+    }
+    found = codes(plan(experiments=experiments))
+    name = "tiny--bf16--sdpa"
+    assert found[f"{name}--nf4-copy--k2--greedy"] != found[f"{name}--prompt-lookup--k2--greedy"]
+    assert found[f"{name}--fp32"] != found[f"{name}--nf4"]
