@@ -229,7 +229,7 @@ def test_an_edit_while_jobs_wait_in_the_queue(checkout, slurm):
         wait_for(lambda: len(slurm.jobs(checkout.folder)) == 4, "four waiting jobs", run)
         comment = f"rule_measure_cell_wildcards_cells_{name('bf16')}_1"
         assert comment in slurm.jobs(checkout.folder, "--states=PENDING")
-        checkout.append("config/hydra/precision/bf16.yaml", "outlier_threshold: 5.0\n")
+        checkout.edit("config/hydra/precision/bf16.yaml", "dtype: bfloat16", "dtype: float16")
         checkout.campaign(axes={**FLASH, "batch_size": [1, 3]})
     finally:
         slurm.run("scontrol", "update", "PartitionName=gpu", "State=UP")

@@ -29,7 +29,7 @@ def outcome(config, experiment="grid"):
 
 def cell_of(folder, precision=None, mode="loop", attention="sdpa"):
     """A cell over the checkpoint in `folder`, timed once."""
-    precision = precision or PrecisionConfig("fp32", Dtype.float32)
+    precision = precision or PrecisionConfig("fp32", Dtype.float32, "plain")
     return benchmark_config(
         mode,
         attention,

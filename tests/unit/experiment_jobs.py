@@ -22,7 +22,7 @@ def experiment_config(
     """An experiment of these settings, on the model in the folder `path`."""
     return ExperimentConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path=str(path)),
-        precision=PrecisionConfig(name=dtype.value, dtype=dtype),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype, library="plain"),
         attention=attention_config(attention),
         execution=execution("loop"),
         experiment=settings,

@@ -20,7 +20,6 @@ from inferbench.settings.job import (
     MeasureConfig,
     ModelConfig,
     PrecisionConfig,
-    Quantisation,
     Source,
     WorkloadConfig,
 )
@@ -67,7 +66,7 @@ def attention_config(name: str) -> AttentionConfig:
 def benchmark_config(mode="loop", attention="sdpa", dtype=Dtype.float32, **changes):
     config = BenchmarkConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path="models/tiny"),
-        precision=PrecisionConfig(name=dtype.value, dtype=dtype, quantisation=Quantisation.none),
+        precision=PrecisionConfig(name=dtype.value, dtype=dtype, library="plain"),
         attention=attention_config(attention),
         execution=execution(mode),
         workload=WorkloadConfig(name="tiny", prompt_tokens=7, new_tokens=6, prompts="config/prompts.yaml"),

@@ -100,6 +100,16 @@ class Checkout:
                 jobs[name] = int(priority[1]) if priority else 0
         return jobs
 
+    def commit(self) -> None:
+        """Make what is here a commit, so that `changed` tells what is written from now on."""
+        name = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        for command in (("init", "-q"), ("add", "-A"), (*name, "commit", "-q", "-m", "All")):
+            assert self.run("git", *command).code == 0
+
+    def changed(self) -> set[str]:
+        """Files that `git status` shows since `commit`."""
+        return {line[3:] for line in self.run("git", "status", "--porcelain", "-uall").output.splitlines()}
+
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.path(name))
 

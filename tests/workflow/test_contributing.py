@@ -18,8 +18,7 @@ architecture:
 PRECISION = """
 defaults: [base_4bit, _self_]
 name: fp4-double
-quantisation: fp4
-double_quantisation: true
+options: {quantisation: fp4, double_quantisation: true}
 """
 ATTENTION = """
 name: sdpa-math
@@ -79,6 +78,66 @@ def test_an_attention_backend_that_computes_something_else_has_no_number(fresh):
     [row] = measured(fresh, precision=["fp32"], attention=["sdpa-math"]).itertuples()
     assert row.status == "failed"
     assert "logits differ from the plain loop's" in row.reason
+
+
+def test_a_library_of_weight_formats_is_a_module_and_concerns_its_own_precisions(fresh):
+    measured(fresh, precision=["fp32"], attention=["sdpa"])
+    fresh.commit()
+    plain = fresh.path("scripts/inferbench/precision/plain.py").read_text()
+    fresh.path("scripts/inferbench/precision/another.py").write_text(plain)
+    fresh.path("config/hydra/precision/fp32-another.yaml").write_text(
+        "name: fp32-another\ndtype: float32\nlibrary: another\n"
+    )
+    assert fresh.planned("results/tiny/measurements.parquet") == set()
+    rows = measured(fresh, precision=["fp32", "fp32-another"], attention=["sdpa"])
+    assert rows["status"].tolist() == ["ok", "ok"], rows["reason"].tolist()
+    first, second = rows["weight_bytes"]
+    assert first == second
+    assert fresh.changed() == {
+        "scripts/inferbench/precision/another.py",
+        "config/hydra/precision/fp32-another.yaml",
+        "config/config.yaml",
+    }
+
+
+ENGINE = """
+\"\"\"The plain loop, told apart by its name.\"\"\"
+
+from inferbench.engines.decoding import LoopDecoder
+from inferbench.engines.transformers_model import TransformersEngine
+
+
+def refusal(config, device):
+    if config.model.gpus > 1:
+        return "another runs on one GPU"
+    return None
+
+
+class Engine(TransformersEngine):
+    def prepare(self, batch, new_tokens):
+        self.stepper = LoopDecoder(self.model)
+"""
+
+
+def test_an_engine_is_a_module_and_a_hydra_file_and_concerns_its_own_cells(fresh):
+    measured(fresh, precision=["fp32"], attention=["sdpa"])
+    fresh.commit()
+    fresh.path("scripts/inferbench/engines/another.py").write_text(ENGINE)
+    fresh.path("config/hydra/execution/another.yaml").write_text("name: another\nmodule: another\n")
+    assert fresh.planned("results/tiny/measurements.parquet") == set()
+    rows = measured(fresh, precision=["fp32"], attention=["sdpa"], execution=["loop", "another"])
+    assert rows["status"].tolist() == ["ok", "ok"], rows["reason"].tolist()
+    assert fresh.changed() == {
+        "scripts/inferbench/engines/another.py",
+        "config/hydra/execution/another.yaml",
+        "config/config.yaml",  # the campaign that asks for it
+    }
+    # An edit of its module measures its own cells again.
+    fresh.append("scripts/inferbench/engines/another.py", "\nADDED = 1\n")
+    assert fresh.planned("results/tiny/measurements.parquet") == {
+        "tiny--fp32--sdpa--another--tiny--b2/1",
+        "aggregate_cells",
+    }
 
 
 FIGURE = '''

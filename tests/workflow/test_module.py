@@ -114,6 +114,6 @@ def test_a_module_from_a_git_host_measures_with_the_commit_of_its_tag(user, clon
     hosted.append("scripts/inferbench/experiments/grid/figures/grid.py", "\nADDED = 1\n")
     release("v1.0.1")
     assert user.planned() == set()
-    hosted.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")
+    hosted.append("config/hydra/precision/bf16.yaml", "\ndtype: float16\n")
     release("v1.1.0")
     assert user.planned() == {f"{CELL}/1", "inferbench_aggregate_cells", "copy_table"}

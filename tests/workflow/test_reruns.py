@@ -27,7 +27,7 @@ def test_nothing_to_do_after_a_run(finished):
 EDITS = {
     "precision": (
         "config/hydra/precision/bf16.yaml",
-        "\noutlier_threshold: 5.0\n",
+        "\ndtype: float16\n",
         cells(precision=["bf16"]),
     ),
     "attention": (
@@ -76,13 +76,13 @@ def test_a_model_made_otherwise_hides_no_other_edit(finished):
     assert finished.planned() == ALL | DOWNSTREAM
     # back again: the weights of before are gone, and are not taken for those that lie there
     finished.edit("config/hydra/model/tiny.yaml", "seed: 1", "seed: 0")
-    finished.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")
+    finished.append("config/hydra/precision/bf16.yaml", "\ndtype: float16\n")
     assert finished.planned() == {"prepare_model"} | ALL | DOWNSTREAM
 
 
 def test_a_model_that_lies_there_is_not_made_again_and_hides_no_cell(finished):
     finished.edit("workflow/rules/models.smk", "prepare_model.py model", "prepare_model.py  model")
-    finished.append("config/hydra/precision/bf16.yaml", "\noutlier_threshold: 5.0\n")
+    finished.append("config/hydra/precision/bf16.yaml", "\ndtype: float16\n")
     assert finished.planned() == cells(precision=["bf16"]) | DOWNSTREAM
 
 
@@ -298,7 +298,9 @@ def test_published_results_start_no_measurement(finished):
     assert publish.code == 0, publish.output
     finished.campaign(source="published")
     assert finished.planned() == REPORT
-    finished.path("config/hydra/precision/bf16.yaml").write_text("name: bf16\ndtype: float16\n")
+    finished.path("config/hydra/precision/bf16.yaml").write_text(
+        "name: bf16\ndtype: float16\nlibrary: plain\n"
+    )
     shutil.rmtree(finished.path("results/tiny"))
     shutil.rmtree(finished.path("models"))
     assert finished.planned() == REPORT

@@ -19,7 +19,8 @@ from inferbench.engines.transformers_model import TransformersEngine
 from inferbench.models.checkpoint import asked_runs
 from inferbench.models.prompts import PromptBatch
 from inferbench.plan.context_length import changing_reason, host_rotary_reason
-from inferbench.settings.job import Quantisation, RunConfig
+from inferbench.precision.by_name import library
+from inferbench.settings.job import RunConfig
 from inferbench.settings.options import typed_options
 
 
@@ -38,10 +39,8 @@ def capture_refusal(
         return f"one captured step runs on one GPU; this model asks for {config.model.gpus}"
     if implementation not in STATIC_ATTENTION:
         return f"no captured decode step is written for {implementation}"
-    if config.precision.quantisation is Quantisation.int8 and config.precision.outlier_threshold > 0:
-        return "the outlier path of LLM.int8 synchronises with the host, so its step cannot be captured"
-    if compiled and config.precision.quantisation is not Quantisation.none:
-        return "the kernels of bitsandbytes are not traced by torch.compile(fullgraph=True)"
+    if reason := library(config.precision).capture_refusal(config.precision, traced=compiled):
+        return reason
     if compiled and implementation == "flash_attention_2":
         return "the kernels of flash_attn are not traced by torch.compile(fullgraph=True)"
     checkpoint, _ = asked_runs(config)

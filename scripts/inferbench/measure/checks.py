@@ -11,23 +11,19 @@ from transformers import PreTrainedModel
 from inferbench.device.profiling import StepProfile
 from inferbench.engines.decoding import LoopDecoder, attention_of, on_host, teacher_forced_logits
 from inferbench.engines.protocol import Stepper
-from inferbench.models.load import (
+from inferbench.models.prompts import PromptBatch
+from inferbench.models.weights import (
     computed_dtypes,
     effective_dtype,
     kept_in_float32,
     packed_types,
-    packed_types_asked,
     quantised_share,
 )
-from inferbench.models.prompts import PromptBatch
 from inferbench.plan.context_length import CHECK_STEPS
+from inferbench.precision.by_name import library
 from inferbench.settings.gpu_model import is_gpu_model
-from inferbench.settings.job import Quantisation, RunConfig
+from inferbench.settings.job import RunConfig
 
-#: Allowed root mean square difference of one step's logits, as a share of their standard deviation.
-#: Kernels that compute the same thing differ by rounding alone (about 0.05 in bf16 through 32 layers of
-#: random weights); a wrong mask or a stale cache differs by about the whole.
-LOGIT_TOLERANCE = {"float32": 0.001, "float16": 0.03, "bfloat16": 0.12}
 MINIMUM_QUANTISED_SHARE = 0.9
 
 
@@ -45,14 +41,15 @@ def check_quantisation(model: PreTrainedModel, config: RunConfig) -> float | Non
     """Share of weights really quantised; None where none were asked for. Raises CheckFailed where too few are, or
     any is held as another type than was asked for."""
     precision, share = config.precision, None
-    if precision.quantisation is not Quantisation.none:
+    asked = library(precision).packed_types(precision)
+    if asked:
         share = quantised_share(model)
         if share < MINIMUM_QUANTISED_SHARE:
             raise CheckFailed(
                 f"{precision.name} asked for, but only {share:.0%} of the weights inside the layers are quantised"
             )
     found = packed_types(model)
-    if found != packed_types_asked(precision):
+    if found != asked:
         raise CheckFailed(f"{precision.name} asked for, but weights are held as {', '.join(sorted(found))}")
     return share
 
@@ -85,9 +82,9 @@ def check_logits(model: PreTrainedModel, decoder: Stepper, batch: PromptBatch, c
 
     At two prompt lengths; before the second, a decoder with a static cache has its cache dirtied, as
     any run leaves it for the next. Returns the largest error of any step of any sequence, as
-    LOGIT_TOLERANCE defines it; raises CheckFailed above that.
+    Tolerance defines it; raises CheckFailed above that of the precision.
     """
-    tolerance = LOGIT_TOLERANCE[config.precision.dtype.value]
+    tolerance = library(config.precision).logit_tolerance(config.precision)
     worst = 0.0
     prompt = batch.input_ids.shape[1]
     for length in (prompt, max(1, prompt // 2)):
@@ -98,10 +95,10 @@ def check_logits(model: PreTrainedModel, decoder: Stepper, batch: PromptBatch, c
         # (steps, sequences): one wrong step must not drown in right ones
         errors = (found - expected).square().mean(-1).sqrt() / expected.std(-1)
         error = errors.max().item()
-        if not error <= tolerance:
+        if not error <= tolerance.share:
             raise CheckFailed(
                 f"logits differ from the plain loop's by {error:.2g} of their standard deviation at prompt length"
-                f" {length} (tolerance {tolerance})"
+                f" {length} (tolerance {tolerance.share}, {tolerance.reason})"
             )
         worst = max(worst, error)
         decoder.dirty_cache()

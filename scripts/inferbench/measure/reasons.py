@@ -10,7 +10,8 @@ from inferbench.engines.by_name import engine_module
 from inferbench.models.checkpoint import asked_runs
 from inferbench.models.quantised import refusal
 from inferbench.plan.context_length import checkpoint_config, too_long_reason
-from inferbench.settings.job import Dtype, Quantisation, RunConfig
+from inferbench.precision.by_name import library
+from inferbench.settings.job import Dtype, RunConfig
 from inferbench.settings.repository import in_repository
 
 
@@ -43,6 +44,6 @@ def _installed(package: str) -> bool:
 
 
 def _precision_reason(config: RunConfig) -> str | None:
-    if config.precision.quantisation is not Quantisation.none and not _installed("bitsandbytes"):
-        return f"{config.precision.name} needs the package bitsandbytes, which is not installed"
+    if reason := library(config.precision).unsupported_reason(config.precision):
+        return reason
     return refusal(checkpoint_config(in_repository(config.model.path)), config.model.name, config.precision)

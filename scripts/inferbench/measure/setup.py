@@ -13,7 +13,7 @@ from inferbench.device.nvml import Gpus
 from inferbench.measure import checks
 from inferbench.measure.guard import Guard
 from inferbench.measure.stages import Stages
-from inferbench.models import load
+from inferbench.models import load, weights
 from inferbench.models.checkpoint import asked_runs
 from inferbench.models.facts import load_config
 from inferbench.models.generation import neutralised
@@ -50,8 +50,8 @@ def load_checked(
         model = load.load_model(config, device)
         wait(device)
     with stages("check"):
-        record["parameters"] = load.parameter_count(model)
-        record["weight_bytes"] = load.weight_bytes(model)
+        record["parameters"] = weights.parameter_count(model)
+        record["weight_bytes"] = weights.weight_bytes(model)
         record["quantised_share"] = checks.check_quantisation(model, config)
         record["effective_dtype"] = checks.check_dtype(model, config)
         record["neutralised"] = neutralised(in_repository(config.model.path))

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from inferbench.models.cache import cache_argument, cache_bytes, cache_tensors
-from inferbench.models.load import DTYPES, expert_share
+from inferbench.models.weights import DTYPES, expert_share
 from inferbench.settings.job import RunConfig
 from inferbench.settings.outcomes import NotKnown, Unsupported
 from inferbench.settings.repository import in_repository

@@ -9,14 +9,10 @@ import torch
 
 from inferbench.device.device import gpus_of
 from inferbench.models.facts import ModelShape
-from inferbench.models.load import DTYPES
-from inferbench.settings.job import BenchmarkConfig, Quantisation
+from inferbench.precision.by_name import library
+from inferbench.settings.job import BenchmarkConfig
 from inferbench.settings.outcomes import Hopeless, NotKnown
 
-#: Bytes per weight of a matrix inside the layers. 4 bit: half a byte and a float32 per block of 64, or
-#: with double quantisation a byte per block and a float32 per 256 blocks.
-QUANTISED_BYTES = {"int8": 1.0, "nf4": 0.5 + 4 / 64, "fp4": 0.5 + 4 / 64}
-DOUBLE_QUANTISED_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 #: A cell predicted to need more than this many times the device is not tried.
 HOPELESS = 1.5
 #: What a CUDA context and its kernels hold on each GPU before the first tensor; seen on an H100.
@@ -47,15 +43,12 @@ def predict_bytes(config: BenchmarkConfig, shape: ModelShape, device: torch.devi
 
     Raises NotKnown where a part of it is not known for this model.
     """
-    element = DTYPES[config.precision.dtype.value].itemsize
-    per_weight = element
-    if config.precision.quantisation is not Quantisation.none:
-        per_weight = QUANTISED_BYTES[config.precision.quantisation.value]
-        if config.precision.double_quantisation:
-            per_weight = DOUBLE_QUANTISED_BYTES
-    # Experts stay as they are: bitsandbytes converts nn.Linear only.
-    weights = shape.layer_weights * per_weight + element * (
-        shape.expert_weights + shape.embedding_weights + shape.head_weights + shape.table_weights
+    element = config.precision.dtype.itemsize
+    weights = library(config.precision).predicted_bytes(
+        config.precision,
+        layers=shape.layer_weights,
+        experts=shape.expert_weights,
+        others=shape.embedding_weights + shape.head_weights + shape.table_weights,
     )
     batch, tokens = config.batch_size, config.workload.prompt_tokens
     at_end = shape.cache(batch, tokens + config.workload.new_tokens)

@@ -1,14 +1,13 @@
-"""What a checkpoint's config.json says of its own quantisation: known before anything loads, by the standard
-library alone."""
+"""What a checkpoint's config.json says of its own quantisation: known before anything loads, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from inferbench.settings.job import PrecisionConfig
+from inferbench.precision.by_name import libraries, library
+from inferbench.settings.job import PrecisionConfig
 
 #: Where a config keeps it; compressed-tensors began with the second.
 KEYS = ("quantization_config", "compression_config")
@@ -35,45 +34,36 @@ def refusal(config: Mapping[str, Any], model: str, precision: PrecisionConfig) -
     own = own_quantisation(config)
     if own is None:
         return None
+    name, says = _as_precision(own)
     # Its other weights stay in the dtype that they were saved in, whatever is asked for.
-    settings = _of_bitsandbytes(own, _first(config, ("dtype", "torch_dtype")))
-    asked = {
-        "quantisation": precision.quantisation.value,
-        "double_quantisation": precision.double_quantisation,
-        "outlier_threshold": precision.outlier_threshold,
-        "dtype": precision.dtype.value,
-        OTHERS: precision.dtype.value,
-    }
-    if settings is not None and settings.items() <= asked.items():
+    if name and (others := _first(config, ("dtype", "torch_dtype"))):
+        says[OTHERS] = others
+    dtype = precision.dtype.value
+    asked = {**library(precision).options(precision), "dtype": dtype, OTHERS: dtype}
+    if name == precision.library and says.items() <= asked.items():
         return None
     todo = "give its unquantised checkpoint"
-    if settings is not None:
+    if name:
         todo = f"ask for a precision that says the same, or {todo}"
+        described = f"{name}: " + ", ".join(f"{key} {value}".lower() for key, value in says.items())
+    else:
+        described = _described(own)
     return (
-        f"the checkpoint of {model} is quantised already ({_described(own, settings)}), and precision"
-        f" {precision.name} was asked for, which is something else: {todo}"
+        f"the checkpoint of {model} is quantised already ({described}), and precision {precision.name} was asked"
+        f" for, which is something else: {todo}"
     )
 
 
-def _of_bitsandbytes(own: dict[str, Any], others: str | None) -> dict[str, Any] | None:
-    """Its settings under the names that a precision's Hydra file has for them; None for another library.
-    others: dtype of the weights that are not quantised, where the config says it."""
-    if own.get("load_in_8bit"):
-        settings = {"quantisation": "int8", "outlier_threshold": own.get("llm_int8_threshold", 6.0)}
-    elif own.get("load_in_4bit"):
-        settings = {
-            "quantisation": own.get("bnb_4bit_quant_type", "fp4"),
-            "double_quantisation": own.get("bnb_4bit_use_double_quant", False),
-            "dtype": own.get("bnb_4bit_compute_dtype") or "float32",
-        }
-    else:
-        return None
-    return settings if others is None else {**settings, OTHERS: others}
+def _as_precision(own: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The library that it is of, by name, and what a precision's Hydra file would say; (None, {}) for one that is none
+    of ours."""
+    for name, known in libraries().items():
+        if (says := known.checkpoint_options(own)) is not None:
+            return name, says
+    return None, {}
 
 
-def _described(own: dict[str, Any], settings: dict[str, Any] | None) -> str:
-    if settings is not None:
-        return "bitsandbytes: " + ", ".join(f"{key} {value}".lower() for key, value in settings.items())
+def _described(own: dict[str, Any]) -> str:
     method = own.get("quant_method") or "by a method that it does not name"
     bits = f", {own['bits']} bit" if own.get("bits") else ""
     return METHODS.get(method, method) + bits

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from inferbench.precision.by_name import library
 from inferbench.run.parts import part
 from inferbench.settings.experiment import ExperimentConfig
-from inferbench.settings.job import BenchmarkConfig, ConfigError, PrepareConfig
+from inferbench.settings.job import BenchmarkConfig, ConfigError, PrecisionConfig, PrepareConfig
 from inferbench.settings.repository import HYDRA_DIR
 
 
@@ -27,10 +30,22 @@ def register() -> None:
 def resolve(config: DictConfig) -> Any:
     """The typed config with every value set. Raises ConfigError with the key that is missing or wrong."""
     try:
-        return OmegaConf.to_object(config)
+        resolved = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "the configuration"
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+    for precision in _precisions(resolved):
+        library(precision).options(precision)
+    return resolved
+
+
+def _precisions(config: Any) -> Iterator[PrecisionConfig]:
+    """Every precision that a config has, those of an experiment's settings among them."""
+    if isinstance(config, PrecisionConfig):
+        yield config
+    elif is_dataclass(config):
+        for value in vars(config).values():
+            yield from _precisions(value)
 
 
 def typed(plain: dict[str, Any]) -> BenchmarkConfig | ExperimentConfig:

@@ -20,7 +20,7 @@ from typing import Any
 from inferbench.measure.stages import AGAIN, Stages, send
 from inferbench.run.compose import typed
 from inferbench.run.parts import part
-from inferbench.settings.job import RunConfig
+from inferbench.settings.job import ConfigError, RunConfig
 from inferbench.settings.repository import in_repository
 
 #: Of what a cell died of: enough to know it by, and no page of C++ frames.
@@ -116,6 +116,8 @@ def classify(error: Exception, stage: str) -> tuple[str, str]:
         return "skipped", text
     if isinstance(error, CompiledAnew):
         return AGAIN, text
+    if isinstance(error, ConfigError):  # only the module of an engine or of an experiment could tell
+        return "failed", f"Fault during {stage}: {text}"
     # On a CPU torch raises a plain RuntimeError for a failed allocation; the system and CUDA have errors of their own.
     lacking = ("can't allocate memory", os.strerror(errno.ENOMEM), "CUDA error: out of memory")
     if isinstance(error, (OutOfMemoryError, MemoryError)) or any(words in whole for words in lacking):

@@ -32,12 +32,10 @@ class Dtype(Enum):
     float16 = "float16"
     bfloat16 = "bfloat16"
 
-
-class Quantisation(Enum):
-    none = "none"
-    int8 = "int8"
-    nf4 = "nf4"
-    fp4 = "fp4"
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return int(self.value[-2:]) // 8
 
 
 class Lengths(Enum):
@@ -69,14 +67,14 @@ class ModelConfig:
 
 @dataclass
 class PrecisionConfig:
-    """Dtype of the computation, and how bitsandbytes quantises the linear weights."""
+    """Dtype of the computation, and how the weights are held."""
 
     name: str = MISSING
     dtype: Dtype = MISSING
-    quantisation: Quantisation = Quantisation.none
-    double_quantisation: bool = False
-    #: LLM.int8: activations above this magnitude are computed in 16 bit; 0 turns that path off
-    outlier_threshold: float = 6.0
+    #: of weight formats: a module of inferbench.precision
+    library: str = MISSING
+    #: the library says which there are, and of what type
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -14,10 +14,14 @@ Options = TypeVar("Options")
 
 
 def typed_options(kind: type[Options], options: Mapping[str, Any], owner: str) -> Options:
-    """The dataclass `kind` with these options. owner: whose they are, for the sentence of the ConfigError that an
-    unknown or badly typed one raises."""
+    """The options as an instance of the dataclass `kind`. owner: whose they are, as a sentence names it. Raises
+    ConfigError for one that is unknown, missing or no value of its type."""
+    structured: Any = OmegaConf.structured(kind)
+    known = list(structured)
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(f"{owner}: there is no option {unknown[0]}; there is {', '.join(known) or 'none'}.")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), dict(options)))
+        typed: Any = OmegaConf.to_object(OmegaConf.merge(structured, dict(options)))
+        return typed
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"options of {owner}: {reason}") from error
+        raise ConfigError(f"{owner}: option {error.full_key}: {str(error).splitlines()[0]}") from error

@@ -16,12 +16,12 @@ from inferbench.experiments.batching.settings import Settings as Batching
 from inferbench.experiments.batching.table import centres, jobs, padding_share, rows, speeds
 from inferbench.measure.checks import CheckFailed
 from inferbench.models.prompts import PromptBatch
-from inferbench.settings.job import Dtype, PrecisionConfig, Quantisation
+from inferbench.settings.job import Dtype, PrecisionConfig
 from inferbench.settings.repository import in_repository
 from tiny_models import tiny_llama
 
 PROMPTS = "config/prompts.yaml"
-FP32 = PrecisionConfig(name="fp32", dtype=Dtype.float32)
+FP32 = PrecisionConfig(name="fp32", dtype=Dtype.float32, library="plain")
 MODEL = tiny_llama()
 
 
@@ -141,7 +141,8 @@ def test_in_fp32_texts_may_part_at_a_tie_only():
         CheckFailed, match="prompt 2 has another text in the batch than alone from token 4 on"
     ):
         batching.require_equal_texts([equal, apart], FP32)
-    for changes in ({"dtype": Dtype.bfloat16}, {"quantisation": Quantisation.int8}):
+    int8 = {"library": "bitsandbytes", "options": {"quantisation": "int8"}}
+    for changes in ({"dtype": Dtype.bfloat16}, int8):
         batching.require_equal_texts([apart], dataclasses.replace(FP32, **changes))
 
 

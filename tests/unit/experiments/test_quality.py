@@ -23,9 +23,9 @@ from inferbench.settings.job import (
     ConfigError,
     Device,
     Dtype,
+    ExecutionConfig,
     ModelConfig,
     PrecisionConfig,
-    Quantisation,
     Source,
 )
 from inferbench.settings.outcomes import Unsupported
@@ -134,14 +134,14 @@ def test_departure_is_the_first_token_that_differs():
 
 
 def test_a_synthetic_model_is_unsupported_before_anything_loads(tmp_path):
-    config = job(tmp_path / "absent", PrecisionConfig("bf16", Dtype.bfloat16))
+    config = job(tmp_path / "absent", PrecisionConfig("bf16", Dtype.bfloat16, "plain"))
     config.model.source = Source.synthetic
     with pytest.raises(Unsupported, match="random weights"):
         quality.measure(config, CPU, None, {})
 
 
 def test_a_reference_that_cannot_run_is_unsupported(tmp_path):
-    config = job(tmp_path / "absent", PrecisionConfig("bf16", Dtype.bfloat16))
+    config = job(tmp_path / "absent", PrecisionConfig("bf16", Dtype.bfloat16, "plain"))
     config.attention = attention_config("flash_attention_2")
     with pytest.raises(Unsupported, match="reference precision fp32: flash_attention_2"):
         quality.measure(config, CPU, None, {})
@@ -155,6 +155,7 @@ def job(folder, precision):
         model=ModelConfig(name="smollm2-135m", source=Source.bundled, path=str(folder)),
         precision=precision,
         attention=AttentionConfig("sdpa", "sdpa"),
+        execution=ExecutionConfig("loop", "loop"),
         device=Device.cpu,
         experiment=Quality(
             text="config/quality.txt",
@@ -163,7 +164,7 @@ def job(folder, precision):
             prompts="config/prompts.yaml",
             continuations=1,
             new_tokens=6,
-            reference=PrecisionConfig("fp32", Dtype.float32),
+            reference=PrecisionConfig("fp32", Dtype.float32, "plain"),
         ),
     )
 
@@ -172,14 +173,14 @@ def job(folder, precision):
 def measured(folder):
     """Record by precision: the reference against itself, a near one and a far one."""
     found = {}
-    for name, dtype, quantisation in (
-        ("fp32", Dtype.float32, Quantisation.none),
-        ("bf16", Dtype.bfloat16, Quantisation.none),
-        ("nf4", Dtype.bfloat16, Quantisation.nf4),
+    for precision in (
+        PrecisionConfig("fp32", Dtype.float32, "plain"),
+        PrecisionConfig("bf16", Dtype.bfloat16, "plain"),
+        PrecisionConfig("nf4", Dtype.bfloat16, "bitsandbytes", {"quantisation": "nf4"}),
     ):
-        found[name] = {}
-        config = job(folder, PrecisionConfig(name, dtype, quantisation))
-        quality.measure(config, CPU, Stages(io.StringIO(), time.time()), found[name])
+        found[precision.name] = {}
+        config = job(folder, precision)
+        quality.measure(config, CPU, Stages(io.StringIO(), time.time()), found[precision.name])
     return found
 
 

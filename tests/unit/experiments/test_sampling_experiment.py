@@ -130,7 +130,7 @@ def test_prompts_are_distinct_and_there_must_be_enough(tmp_path):
 def job(folder, strategy):
     return ExperimentConfig(
         model=ModelConfig(name="tiny", source=Source.synthetic, path=str(folder)),
-        precision=PrecisionConfig("fp32", Dtype.float32),
+        precision=PrecisionConfig("fp32", Dtype.float32, "plain"),
         attention=AttentionConfig("sdpa", "sdpa"),
         device=Device.cpu,
         experiment=Sampling(

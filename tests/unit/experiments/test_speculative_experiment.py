@@ -20,14 +20,13 @@ from inferbench.settings.job import (
     ExecutionConfig,
     ModelConfig,
     PrecisionConfig,
-    Quantisation,
     Source,
 )
 from inferbench.settings.outcomes import Unsupported
 from inferbench.settings.strategy import Strategy
 from tiny_models import CPU, perturbed, tiny_llama, word_tokenizer
 
-FP32 = PrecisionConfig("fp32", Dtype.float32, Quantisation.none)
+FP32 = PrecisionConfig("fp32", Dtype.float32, "plain")
 NEW = 24
 
 

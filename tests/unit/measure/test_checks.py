@@ -7,7 +7,7 @@ from inferbench.device.profiling import StepProfile
 from inferbench.engines.captured_decoder import CapturedDecoder
 from inferbench.experiments.grid.measure import profile_attention
 from inferbench.measure import checks
-from inferbench.settings.job import Dtype, Quantisation
+from inferbench.settings.job import Dtype, PrecisionConfig
 from tiny_models import COMPILE, CPU, benchmark_config, engine_with, tiny_llama, unequal_batch
 
 CONFIG = benchmark_config("cuda_graph")
@@ -118,8 +118,8 @@ def test_a_dtype_other_than_asked_for_is_a_failure():
 
 
 def test_quantised_in_name_only_is_a_failure():
-    config = benchmark_config()
-    config.precision.quantisation, config.precision.name = Quantisation.nf4, "nf4"
+    nf4 = PrecisionConfig("nf4", Dtype.float32, "bitsandbytes", {"quantisation": "nf4"})
+    config = benchmark_config(precision=nf4)
     with pytest.raises(checks.CheckFailed, match="nf4 asked for, but only 0%"):
         checks.check_quantisation(tiny_llama(), config)
 

@@ -17,9 +17,9 @@ from inferbench.experiments.grid import measure as cell
 from inferbench.measure import reasons
 from inferbench.measure.stages import Stages
 from inferbench.measure.timing import came_to_rest, half_difference, is_steady, timed, warm_up
-from inferbench.models import facts, load, memory
+from inferbench.models import facts, memory
 from inferbench.run import worker
-from inferbench.settings.job import Dtype, MeasureConfig, Quantisation
+from inferbench.settings.job import Dtype, MeasureConfig, PrecisionConfig
 from inferbench.settings.outcomes import Hopeless
 from tiny_models import CPU, attention_config, benchmark_config, tiny_llama
 
@@ -145,49 +145,6 @@ def test_kernels_are_classed_by_name(name, expected):
     assert profiling.kernel_class(name) == expected
 
 
-def test_weights_are_counted_by_storage_and_tied_ones_once():
-    model = tiny_llama()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
-    assert load.weight_bytes(model) == 4 * parameters + buffers
-    model.lm_head.weight = model.model.embed_tokens.weight
-    assert load.weight_bytes(model) == 4 * (parameters - 512 * 128) + buffers
-
-
-def test_int8_weights_are_scaled_row_by_row_and_of_the_rounded_half_precision(tmp_path):
-    tiny_llama(dtype=torch.bfloat16).save_pretrained(tmp_path)
-    plain = dict(tiny_llama(dtype=torch.bfloat16).named_parameters())
-    config = benchmark_config(dtype=Dtype.float16)
-    config.model.path, config.precision.quantisation = str(tmp_path), Quantisation.int8
-    quantised = {
-        name: weight
-        for name, weight in load.load_model(config, CPU).named_parameters()
-        if weight.dtype == torch.int8
-    }
-    assert len(quantised) == 2 * 7  # the linear layers of both blocks; the head stays
-    for name, weight in quantised.items():
-        half = plain[name].to(torch.float16).float()
-        largest = half.abs().amax(dim=1)
-        assert torch.equal(weight.SCB, largest)
-        exact = 127 * half / largest[:, None]
-        assert (weight - exact).abs().max() <= 0.501  # a half may be rounded either way
-
-
-def test_a_decode_step_reads_all_but_an_untied_embedding():
-    model = tiny_llama()
-    assert load.weight_bytes(model) - load.decode_weight_bytes(model, 1) == 512 * 128 * 4
-    model.lm_head.weight = model.model.embed_tokens.weight
-    assert load.weight_bytes(model) == load.decode_weight_bytes(model, 1)
-
-
-def test_expected_share_of_experts():
-    # 8 of 64: one token touches 1/8; of two independent ones 1 - (7/8)^2 = 15/64 are touched.
-    config = SimpleNamespace(num_experts=64, num_experts_per_tok=8)
-    assert load.expert_share(config, 1) == pytest.approx(1 / 8)
-    assert load.expert_share(config, 2) == pytest.approx(15 / 64)
-    assert load.expert_share(SimpleNamespace(), 4) == 1
-
-
 def test_hopeless_cells_are_skipped_with_the_arithmetic_and_near_ones_tried():
     memory.require_hope(149, 100)
     with pytest.raises(Hopeless, match=r"3\.0 GiB, more than 1\.5 times the 1\.0 GiB"):
@@ -198,7 +155,7 @@ def test_predicted_weights_follow_the_precision():
     shape = facts.model_shape(tiny_llama().config)
     full = benchmark_config(dtype=Dtype.bfloat16)
     four_bit = benchmark_config(dtype=Dtype.bfloat16)
-    four_bit.precision.quantisation = Quantisation.nf4
+    four_bit.precision = PrecisionConfig("nf4", Dtype.bfloat16, "bitsandbytes", {"quantisation": "nf4"})
     # A weight inside the layers goes from 2 bytes to half a byte and a float32 per 64.
     saved = shape.layer_weights * (2 - 0.5 - 4 / 64)
     found = memory.predict_bytes(full, shape, CPU) - memory.predict_bytes(four_bit, shape, CPU)
@@ -369,10 +326,10 @@ def test_what_a_cpu_cannot_run_is_said_before_loading(config, reason):
 
 def test_what_a_gpu_cannot_run_is_said_before_loading():
     gpu = torch.device("cuda")
-    outliers = benchmark_config("cuda_graph", dtype=Dtype.float16)
-    outliers.precision.quantisation = Quantisation.int8
+    int8 = PrecisionConfig("int8", Dtype.float16, "bitsandbytes", {"quantisation": "int8"})
+    outliers = benchmark_config("cuda_graph", precision=int8)
     assert "outlier path of LLM.int8" in reasons.unsupported_reason(outliers, gpu)
-    outliers.precision.outlier_threshold = 0.0
+    outliers.precision.options["outlier_threshold"] = 0.0
     assert reasons.unsupported_reason(outliers, gpu) is None
     flash = benchmark_config(attention="flash_attention_2")
     assert "flash_attn, which is not installed" in reasons.unsupported_reason(flash, gpu)

@@ -11,7 +11,7 @@ from inferbench.experiments.speculative.settings import DraftConfig, DraftMethod
 from inferbench.measure import checks
 from inferbench.models.facts import load_config
 from inferbench.models.load import load_model
-from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Quantisation, Source
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Source
 from inferbench.settings.outcomes import Unsupported
 from tiny_models import CPU, benchmark_config, tiny_llama, unequal_batch
 
@@ -31,9 +31,9 @@ SHAPES = {
     "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global"], 2]]},
     "ernie4_5_moe": {**HEADS, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 64},
 }
-FP16 = PrecisionConfig("fp16", Dtype.float16)
-BF16 = PrecisionConfig("bf16", Dtype.bfloat16)
-FP32 = PrecisionConfig("fp32", Dtype.float32)
+FP16 = PrecisionConfig("fp16", Dtype.float16, "plain")
+BF16 = PrecisionConfig("bf16", Dtype.bfloat16, "plain")
+FP32 = PrecisionConfig("fp32", Dtype.float32, "plain")
 
 
 def made(kind):
@@ -131,7 +131,7 @@ def test_an_attention_is_refused_before_weights_load(saved, kind, attention):
 
 
 def test_a_quantised_model_may_keep_float32_too(saved):
-    nf4 = PrecisionConfig("nf4", Dtype.float16, Quantisation.nf4)
+    nf4 = PrecisionConfig("nf4", Dtype.float16, "bitsandbytes", {"quantisation": "nf4"})
     config = cell_of(saved["gpt_oss"], nf4, attention="eager")
     assert checks.check_dtype(load_model(config, CPU), config) == "float16+float32 (nf4)"
 

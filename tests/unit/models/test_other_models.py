@@ -94,12 +94,6 @@ def test_a_step_reads_of_a_window_what_it_keeps(tmp_path):
     assert row["kv_cache_formula_bytes"] is None
 
 
-def test_a_step_reads_no_row_of_a_table_but_its_own():
-    model = small_model("gpt2")
-    # The head is the embedding; of the 128 positions of 64 a step reads one a sequence.
-    assert load.weight_bytes(model) - load.decode_weight_bytes(model, 1) == 128 * 64 * 4
-
-
 def gemma_3_27b(layers, batch_size, prompt, new):
     """(predicted bytes, bytes of its weights) in bf16 of that many of its layers, with a smaller vocabulary."""
     config = AutoConfig.for_model(

@@ -161,7 +161,8 @@ def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_text_has_no_quality_without_a_tokenizer(tmp_path):
-    config = benchmark_config(model=checkpoint(tmp_path), experiment=Quality())
+    settings = Quality(reference=benchmark_config().precision)
+    config = benchmark_config(model=checkpoint(tmp_path), experiment=settings)
     with pytest.raises(Unsupported, match="own has no tokenizer"):
         quality.measure(config, CPU, None, {})
 

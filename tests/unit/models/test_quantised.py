@@ -13,20 +13,26 @@ from inferbench.experiments.quality import settings as quality_settings
 from inferbench.experiments.speculative.settings import DraftConfig, DraftMethod
 from inferbench.experiments.speculative.settings import Settings as Speculative
 from inferbench.measure import checks
-from inferbench.models.load import load_model, quantised_share, weight_bytes
+from inferbench.models.load import load_model
+from inferbench.models.weights import quantised_share, weight_bytes
 from inferbench.settings.experiment import ExperimentConfig
 from inferbench.settings.faults import is_fault
-from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Quantisation, Source
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Source
 from tiny_models import CPU, attention_config, benchmark_config, tiny_llama, unequal_batch
 
-BF16 = PrecisionConfig("bf16", Dtype.bfloat16)
-NF4 = PrecisionConfig("nf4", Dtype.bfloat16, Quantisation.nf4)
-NF4_DOUBLE = PrecisionConfig("nf4-double", Dtype.bfloat16, Quantisation.nf4, double_quantisation=True)
-NF4_FP32 = PrecisionConfig("nf4-fp32", Dtype.float32, Quantisation.nf4)
-FP4 = PrecisionConfig("fp4", Dtype.bfloat16, Quantisation.fp4)
-INT8 = PrecisionConfig("int8", Dtype.bfloat16, Quantisation.int8)
-INT8_FP16 = PrecisionConfig("int8-fp16", Dtype.float16, Quantisation.int8)
-INT8_ALL = PrecisionConfig("int8-threshold0", Dtype.bfloat16, Quantisation.int8, outlier_threshold=0.0)
+
+def quantised(name, dtype, quantisation, **options):
+    return PrecisionConfig(name, dtype, "bitsandbytes", {"quantisation": quantisation, **options})
+
+
+BF16 = PrecisionConfig("bf16", Dtype.bfloat16, "plain")
+NF4 = quantised("nf4", Dtype.bfloat16, "nf4")
+NF4_DOUBLE = quantised("nf4-double", Dtype.bfloat16, "nf4", double_quantisation=True)
+NF4_FP32 = quantised("nf4-fp32", Dtype.float32, "nf4")
+FP4 = quantised("fp4", Dtype.bfloat16, "fp4")
+INT8 = quantised("int8", Dtype.bfloat16, "int8")
+INT8_FP16 = quantised("int8-fp16", Dtype.float16, "int8")
+INT8_ALL = quantised("int8-threshold0", Dtype.bfloat16, "int8", outlier_threshold=0.0)
 #: What bitsandbytes was told when each of these was saved.
 FOUR_BIT = {"load_in_4bit": True, "bnb_4bit_compute_dtype": torch.bfloat16}
 SAVED = {

@@ -8,7 +8,7 @@ from inferbench.engines.decoding import LoopDecoder, decode
 from inferbench.experiments.batching import measure as batching
 from inferbench.models.load import load_model
 from inferbench.models.prompts import PromptBatch, make_batch, pad_left
-from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Quantisation, Source
+from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Source
 from tiny_models import CPU, benchmark_config, engine_with, growing, speculation, static
 
 NEW = 12
@@ -44,7 +44,7 @@ def test_greedy_speculation_gives_the_loops_tokens(model, folder, batch, kind, d
     if draft == "nf4 copy":
         copy = benchmark_config(
             model=ModelConfig("smollm2-135m", Source.bundled, str(folder)),
-            precision=PrecisionConfig("nf4", Dtype.float32, Quantisation.nf4),
+            precision=PrecisionConfig("nf4", Dtype.float32, "bitsandbytes", {"quantisation": "nf4"}),
         )
         draft = load_model(copy, CPU)
     prompt = batch.input_ids[0]

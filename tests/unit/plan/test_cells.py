@@ -89,10 +89,8 @@ def test_a_job_means_to_hydra_what_the_campaign_says():
     assert (config.campaign, config.cell, config.replicate) == ("made-up", cell.name, 2)
     assert (config.device, config.fingerprint) == (configs.Device.cpu, "0123456789abcdef")
     # the file of nf4 says only its name; the rest is what it shares with the other 4-bit precisions
-    assert (config.precision.quantisation, config.precision.dtype) == (
-        configs.Quantisation.nf4,
-        configs.Dtype.bfloat16,
-    )
+    assert (config.precision.library, config.precision.options) == ("bitsandbytes", {"quantisation": "nf4"})
+    assert config.precision.dtype is configs.Dtype.bfloat16
 
 
 @pytest.mark.parametrize("group", GROUPS)

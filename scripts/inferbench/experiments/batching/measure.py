@@ -11,13 +11,14 @@ from transformers import PreTrainedModel
 
 from inferbench.engines.decoding import decode
 from inferbench.engines.protocol import Timeline
-from inferbench.measure.checks import LOGIT_TOLERANCE, CheckFailed
+from inferbench.measure.checks import CheckFailed
 from inferbench.measure.fastest_decoder import fastest_decoder, host_bound
 from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
 from inferbench.models.prompts import PromptBatch, pad_left, random_rows, require_known, text_ids
+from inferbench.precision.by_name import library
 from inferbench.settings.experiment import ExperimentConfig
-from inferbench.settings.job import Dtype, PrecisionConfig, Quantisation
+from inferbench.settings.job import Dtype, PrecisionConfig
 from inferbench.settings.repository import in_repository
 
 #: Least and most tokens of a random prompt: about those of the shipped ones.
@@ -111,9 +112,10 @@ def parting(
 
 def require_equal_texts(partings: list[dict[str, Any]], precision: PrecisionConfig) -> None:
     """Raise CheckFailed where a text in fp32 differs in the batch, but for a tie within rounding."""
-    if precision.dtype is not Dtype.float32 or precision.quantisation is not Quantisation.none:
+    weights = library(precision)
+    if precision.dtype is not Dtype.float32 or weights.packed_types(precision):
         return
-    tolerance = LOGIT_TOLERANCE["float32"]
+    tolerance = weights.logit_tolerance(precision).share
     for place, found in enumerate(partings, start=1):
         if found["parted_at"] is not None and found["parted_gap"] > tolerance:
             raise CheckFailed(

@@ -26,7 +26,7 @@ from inferbench.measure.energy import Meter, measure_energy
 from inferbench.measure.setup import begin
 from inferbench.measure.stages import Stages
 from inferbench.measure.timing import came_to_rest, timed, warm_up
-from inferbench.models import load, memory
+from inferbench.models import load, memory, weights
 from inferbench.models.facts import ModelShape, load_shape
 from inferbench.models.generation import neutralised
 from inferbench.models.prompts import PromptBatch, make_batch
@@ -121,9 +121,9 @@ def measure(config: BenchmarkConfig, device: torch.device, stages: Stages, recor
 def describe(batch: PromptBatch, config: BenchmarkConfig, model: PreTrainedModel) -> dict[str, Any]:
     """What was really loaded. Raises CheckFailed where that is not what was asked for."""
     return {
-        "parameters": load.parameter_count(model),
-        "weight_bytes": load.weight_bytes(model),
-        "decode_weight_bytes": load.decode_weight_bytes(model, config.batch_size),
+        "parameters": weights.parameter_count(model),
+        "weight_bytes": weights.weight_bytes(model),
+        "decode_weight_bytes": weights.decode_weight_bytes(model, config.batch_size),
         "quantised_share": checks.check_quantisation(model, config),
         "effective_dtype": checks.check_dtype(model, config),
         "neutralised": neutralised(in_repository(config.model.path)),

@@ -28,7 +28,7 @@ from inferbench.measure.fastest_decoder import can_capture
 from inferbench.measure.reasons import unsupported_reason
 from inferbench.measure.setup import load_checked
 from inferbench.measure.stages import Stages
-from inferbench.models import load
+from inferbench.models import load, weights
 from inferbench.models.facts import load_config
 from inferbench.models.prompts import make_batch
 from inferbench.settings.experiment import ExperimentConfig
@@ -55,7 +55,7 @@ def measure(config: ExperimentConfig, device: torch.device, stages: Stages, reco
             draft_model = load.load_model(drafting, device)
         checks.check_quantisation(draft_model, drafting)
         checks.check_dtype(draft_model, drafting)
-        record["draft_weight_bytes"] = load.weight_bytes(draft_model)
+        record["draft_weight_bytes"] = weights.weight_bytes(draft_model)
 
     slots = settings.prompt_tokens + settings.new_tokens + settings.draft_tokens
     generator = torch.Generator(device)

@@ -1,0 +1,1 @@
+"""How weights are held: one module per library of weight formats, all of the same form."""
