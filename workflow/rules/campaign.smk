@@ -73,13 +73,10 @@ def job_of(wildcards):
         raise WorkflowError(str(error)) from error
 
 
-def overrides(wildcards):
+def command(wildcards):
+    """The job's script and what it is told, but for its output."""
     job = job_of(wildcards)
-    return shlex.join(PLAN.overrides(job, planned(job)))
-
-
-def script(wildcards):
-    return f"{job_of(wildcards).primary}.py"
+    return shlex.join([f"{job.primary}.py", *PLAN.overrides(job, planned(job))])
 
 
 def priority(wildcards):
@@ -116,27 +113,27 @@ def measuring_code(wildcards):
     measure it once more.
     """
     job = job_of(wildcards)
-    path = Path(on_disk(f"{RESULTS}/{job.file}"))
-    ended = ending(path) if CAMPAIGN["accept_code"] else None
-    kept = ended is not None and ended.code in CAMPAIGN["accept_code"] and not retried(path)
-    return ended.code if kept and ended.fingerprint == planned(job) else PLAN.code(job)
+    if CAMPAIGN["accept_code"]:
+        path = Path(on_disk(f"{RESULTS}/{job.file}"))
+        ended = ending(path)
+        kept = ended is not None and ended.code in CAMPAIGN["accept_code"] and not retried(path)
+        if kept and ended.fingerprint == planned(job):
+            return ended.code
+    try:
+        return PLAN.code(job)
+    except CampaignError as error:
+        raise WorkflowError(str(error)) from error
 
 
-def checkpoint_manifest(wildcards):
-    """The manifest of the cell's model. ancient: a checkpoint made again (a new disk, a new machine) is
-    the same checkpoint."""
+def checkpoint_manifests(wildcards):
+    """The manifests of the cell's model, and of its draft's own one where it has such a draft. ancient: a checkpoint
+    made again (a new disk, a new machine) is the same checkpoint."""
     job = job_of(wildcards)
     path = on_disk(f"{RESULTS}/{job.file}")
     if workflow.is_main_process and retried(Path(path)):
         # As --forcerun with this file: input functions are called before it is decided what to run.
         workflow.dag.forcefiles.add(path)
-    return ancient(manifest(job.cell.model))
-
-
-def draft_manifests(wildcards):
-    """The manifest of the draft's own model, where an experiment's cell has such a draft."""
-    model = job_of(wildcards).draft
-    return [ancient(manifest(model))] if model else []
+    return [ancient(manifest(model)) for model in (job.cell.model, job.draft) if model]
 
 
 EXPERIMENTS = PLAN.experiments

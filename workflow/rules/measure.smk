@@ -11,8 +11,7 @@ again. No file of the repository is an input: in a fresh clone it would be newer
 
 rule measure_cell:
     input:
-        model=checkpoint_manifest,
-        draft=draft_manifests,
+        models=checkpoint_manifests,
         checked=node_check if CAMPAIGN["device"] == "cuda" else [],
     output:
         f"{RESULTS}/{{folder}}/{{cell}}/replicate-{{replicate}}.parquet",
@@ -31,13 +30,11 @@ rule measure_cell:
         runtime=minutes,
         processor=0 if CAMPAIGN["device"] == "cuda" else 1,
     params:
-        script=script,
-        overrides=overrides,
+        command=command,
         code=measuring_code,
     shell:
         # What a failed job said reaches the person even where the disk is too full for its log.
-        f"said=$(python {SCRIPTS}/{{params.script}} "
-        "{params.overrides} output={output} 2>&1 | tee {log})"
+        f"said=$(python {SCRIPTS}/{{params.command}} output={{output}} 2>&1 | tee {{log}})"
         ' || (echo "$said" >&2; exit 1)'
 
 

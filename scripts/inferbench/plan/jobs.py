@@ -119,6 +119,7 @@ class Plan:
         )
         #: every job, in the order of measuring
         self.jobs = measuring_order(every, campaign["seed"])
+        self._meanings: dict[tuple[str, str], tuple[list[str], str]] = {}
         self._codes: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
 
     def job(self, folder: str, cell: str, replicate: int) -> Job:
@@ -149,16 +150,14 @@ class Plan:
 
     def meaning(self, job: Job) -> tuple[list[str], str]:
         """(overrides that say what the job measures, their fingerprint)."""
-        return job.meaning(self.campaign, self.models_dir)
+        cell = job.experiment, job.cell.name
+        if cell not in self._meanings:
+            self._meanings[cell] = job.meaning(self.campaign, self.models_dir)
+        return self._meanings[cell]
 
     def fingerprints(self) -> Iterator[tuple[str, str]]:
         """(file, fingerprint of what it is to be measured with) of every job."""
-        found: dict[tuple[str, str], str] = {}
-        for job in self.jobs:
-            cell = job.experiment, job.cell.name
-            if cell not in found:
-                found[cell] = self.meaning(job)[1]
-            yield job.file, found[cell]
+        return ((job.file, self.meaning(job)[1]) for job in self.jobs)
 
     def overrides(self, job: Job, fingerprint: str) -> list[str]:
         """All overrides of the job but its output."""

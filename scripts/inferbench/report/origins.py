@@ -60,11 +60,16 @@ def provenance_facts(ran: pd.DataFrame, provenance: dict[str, Any]) -> list[tupl
         ("host", distinct(ran["host"])),
         ("Slurm jobs", distinct(ran["slurm_job_id"])),
         ("git commit", distinct(ran["git_commit"])),
-        ("measuring code", distinct(ran["code"])),
+        ("measuring code", distinct(ran["code"], most=len(ran))),  # as `accept_code` takes them
     ]
     mixed = int(ran["mixed_code"].fillna(False).sum())
     if mixed:
-        facts.append(("mixed code", f"{mixed} of {len(ran)} replicates ran other code than the newest ones"))
+        facts.append(
+            (
+                "mixed code",
+                f"{mixed} of {len(ran)} replicates ran other code than the newest ones of their engine and library",
+            )
+        )
     versions = [(cell.get("versions") or {}) for cell in cells]
     for package in sorted({package for version in versions for package in version}):
         facts.append((package, distinct(version.get(package) for version in versions)))

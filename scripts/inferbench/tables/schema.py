@@ -147,7 +147,10 @@ measurements = pa.DataFrameSchema(
         "host": text("node that ran it"),
         "slurm_job_id": text("Slurm job, if any"),
         "code": text("hash of the measuring code that ran"),
-        "mixed_code": column("boolean", "measured by other code than the campaign's newest cells"),
+        "mixed_code": column(
+            "boolean",
+            "by other code than the newest jobs of its engine and library",
+        ),
         "fingerprint": text("hash of what the cell means"),
         "git_commit": text("commit of the checkout that ran it, '-dirty' when changed"),
     },

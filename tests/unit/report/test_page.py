@@ -178,7 +178,7 @@ def test_mixed_code_and_a_dirty_checkout_are_said(tmp_path):
     measurements.loc[:2, "mixed_code"] = True
     measurements["git_commit"] = "0123abc-dirty"
     html = page(tmp_path, measurements)
-    assert "3 of 48 replicates ran other code than the newest ones" in html
+    assert "3 of 48 replicates ran other code than the newest ones of their engine and library" in html
     assert "the commit alone does not bring these numbers back" in html
 
 
