@@ -55,8 +55,8 @@ def refusal(config: Mapping[str, Any], model: str, precision: PrecisionConfig) -
 
 
 def _as_precision(own: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The library that it is of, by name, and what a precision's Hydra file would say; (None, {}) for one that is none
-    of ours."""
+    """The name of the library that quantised it, and what a precision's Hydra file would say; (None, {}) where no
+    module of `precision` knows it."""
     for name, known in libraries().items():
         if (says := known.checkpoint_options(own)) is not None:
             return name, says
