@@ -46,6 +46,8 @@ EDITS = {
     "lock of figures": ("envs/figures.txt", "\nsome-new-package==1.0\n", None),
     "measuring code": ("scripts/inferbench/engines/decoding.py", "\nADDED = 1\n", ALL),
     "code that only the GPU needs": ("scripts/inferbench/device/nvml.py", "\nADDED = 1\n", ALL),
+    "code of another engine": ("scripts/inferbench/engines/generate.py", "\nADDED = 1\n", None),
+    "code of another library": ("scripts/inferbench/precision/bitsandbytes.py", "\nADDED = 1\n", None),
     "comment in measuring code": ("scripts/inferbench/engines/decoding.py", "\n# A thought.\n", None),
     "supervising code": ("scripts/inferbench/run/supervise.py", "\nADDED = 1\n", None),
 }
@@ -123,6 +125,22 @@ def test_a_shared_part_of_the_4_bit_precisions_concerns_these(fresh):
     take_as_done(fresh, names)
     fresh.edit("config/hydra/precision/base_4bit.yaml", "dtype: bfloat16", "dtype: float16")
     assert fresh.planned("cells") == {name for name in names if "nf4" in name} | {"cells"}
+
+
+def test_code_of_one_engine_and_of_one_library_concerns_their_cells(fresh):
+    axes = {"precision": ["bf16", "nf4"], "attention": ["sdpa"], "execution": ["loop", "generate"]}
+    fresh.campaign(axes=axes | {"batch_size": [1]})
+    names = {
+        f"tiny--{precision}--sdpa--{execution}--tiny--b1/1"
+        for precision in axes["precision"]
+        for execution in axes["execution"]
+    }
+    take_as_done(fresh, names)
+    fresh.append("scripts/inferbench/engines/generate.py", "\nADDED = 1\n")
+    generate = {name for name in names if "generate" in name}
+    assert fresh.planned("cells") == generate | {"cells"}
+    fresh.append("scripts/inferbench/precision/bitsandbytes.py", "\nADDED = 1\n")
+    assert fresh.planned("cells") == generate | {name for name in names if "nf4" in name} | {"cells"}
 
 
 def test_a_campaign_on_gpus_that_grows_checks_the_node_and_measures_the_new_cells_alone(fresh):

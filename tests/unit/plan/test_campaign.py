@@ -209,6 +209,36 @@ def test_a_hydra_file_that_cannot_be_is_named(monkeypatch, tmp_path, text, begin
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "axis, text, sentence",
+    [
+        (
+            "execution",
+            "name: mine",
+            "config/hydra/execution/mine.yaml: module is missing; it names a module of scripts/inferbench/engines.",
+        ),
+        (
+            "precision",
+            "name: mine\nlibrary: bitsnbytes",
+            "config/hydra/precision/mine.yaml: library: there is no module scripts/inferbench/precision/bitsnbytes.py.",
+        ),
+        ("precision", "defaults: [nf4, _self_]\nname: mine", None),  # which takes it from base_4bit
+    ],
+)
+def test_a_hydra_file_names_the_module_of_its_code(monkeypatch, tmp_path, axis, text, sentence):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    (tmp_path / f"config/hydra/{axis}/mine.yaml").write_text(text)
+    monkeypatch.setattr(campaigns, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(campaigns, "HYDRA_DIR", tmp_path / "config/hydra")
+    declared = {**CAMPAIGN, **axes(**{axis: ["mine"]}), "baseline": {axis: "mine"}}
+    if sentence is None:
+        assert load_campaign(declared)["axes"][axis] == ["mine"]
+        return
+    with pytest.raises(CampaignError) as caught:
+        load_campaign(declared)
+    assert str(caught.value) == sentence
+
+
 def test_an_unknown_name_lists_those_that_there_are():
     with pytest.raises(CampaignError) as caught:
         load_campaign({**CAMPAIGN, **axes(attention=["flash"])})
