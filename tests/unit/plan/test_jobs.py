@@ -1,9 +1,14 @@
 """The jobs of a campaign with grid and experiments: one list, in the order in which they are measured."""
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from inferbench.plan.campaign import load_campaign
+from inferbench.plan.fingerprint import code_hash, measuring_code, named_code
 from inferbench.plan.jobs import Plan
+from inferbench.run.compose import register
+from inferbench.settings.repository import HYDRA_DIR
 
 CAMPAIGN = {
     "campaign": "made-up",
@@ -118,3 +123,20 @@ def test_the_code_of_an_experiment_counts_its_draft_and_its_reference():
     name = "tiny--bf16--sdpa"
     assert found[f"{name}--nf4-copy--k2--greedy"] != found[f"{name}--prompt-lookup--k2--greedy"]
     assert found[f"{name}--fp32"] != found[f"{name}--nf4"]
+
+
+def test_the_code_that_is_planned_is_the_one_that_a_job_notes_of_its_composed_config():
+    """Otherwise each run would measure all again."""
+    axes = {**CAMPAIGN["axes"], "precision": ["bf16", "nf4"], "execution": ["generate", "compiled"]}
+    experiments = {
+        "speculative": {"draft_tokens": [2]},
+        "quality": {"reference": ["fp32", "nf4"]},
+        "kv_cache": {},
+    }
+    own = plan(axes=axes, experiments=experiments, replicates=1)
+    register()
+    with initialize_config_dir(str(HYDRA_DIR), version_base="1.3"):
+        for job in own.jobs:
+            composed = compose(job.primary, [*own.meaning(job)[0], "output=x.parquet"])
+            config = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+            assert code_hash(*measuring_code(job.experiment, *named_code(config))) == own.code(job), job.file
