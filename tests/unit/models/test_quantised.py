@@ -18,7 +18,7 @@ from inferbench.models.weights import quantised_share, weight_bytes
 from inferbench.settings.experiment import ExperimentConfig
 from inferbench.settings.faults import is_fault
 from inferbench.settings.job import Dtype, ModelConfig, PrecisionConfig, Source
-from tiny_models import CPU, attention_config, benchmark_config, tiny_llama, unequal_batch
+from tiny_models import CPU, attention_config, benchmark_config, execution, tiny_llama, unequal_batch
 
 
 def quantised(name, dtype, quantisation, **options):
@@ -213,6 +213,7 @@ def experiment(folder, precision, settings):
         model=ModelConfig("some-model", Source.checkpoint, str(folder)),
         precision=precision,
         attention=attention_config("sdpa"),
+        execution=execution("loop"),
         output="-",
         cpu_threads=1,
         experiment=settings,
